@@ -1,0 +1,1 @@
+"""Operate a fleet of SaaS tenants on Postgres from Dagster."""

@@ -1,0 +1,36 @@
+"""Datasets: what a tenant's data is, defined once.
+
+`definition.py` says what a dataset is, `music/` holds the shipped ones, the other modules derive
+tables, frames, masks and sample data from a definition.
+"""
+
+from tenant_ops.datasets.definition import (
+    Between,
+    Catalog,
+    Column,
+    Dataset,
+    ForeignKey,
+    Length,
+    Matches,
+    OneOf,
+    Order,
+    Retention,
+)
+from tenant_ops.datasets.music import MUSIC
+from tenant_ops.datasets.tables import create_statements, metadata
+
+__all__ = [
+    "MUSIC",
+    "Between",
+    "Catalog",
+    "Column",
+    "Dataset",
+    "ForeignKey",
+    "Length",
+    "Matches",
+    "OneOf",
+    "Order",
+    "Retention",
+    "create_statements",
+    "metadata",
+]

@@ -1,0 +1,269 @@
+"""What a dataset is: one definition that everything else is derived from.
+
+Here: columns, keys, rules, privacy classes and retention as plain frozen values.
+Not here: the derivations (`tables.py` for Postgres, `frames.py` for pandera), the shipped datasets
+(`music/`), loading or checking them (`loading/`, `validation/`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Literal
+
+from tenant_ops.platform.errors import InputError
+
+ColumnType = Literal[
+    "uuid",
+    "text",
+    "integer",
+    "bigint",
+    "numeric",
+    "double",
+    "boolean",
+    "date",
+    "timestamptz",
+    "jsonb",
+    "inet",
+]
+PrivacyClass = Literal["name", "email", "phone", "ip", "free_text", "secret"]
+
+NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
+
+
+@dataclass(frozen=True)
+class Between:
+    """The value lies between two bounds, both allowed; None leaves a side open."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The value is one of a closed set."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The whole value matches a regular expression written in the dialect Python and Postgres share."""
+
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Length:
+    """The text has between `low` and `high` characters."""
+
+    low: int = 0
+    high: int | None = None
+
+
+Rule = Between | OneOf | Matches | Length
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a dataset.
+
+    Attributes:
+        name: Name in Postgres and in the frame.
+        type: Its type in Postgres.
+        description: What it holds, for the catalog and the database comment.
+        nullable: Whether it may be empty.
+        unique: Whether no two rows may share a value.
+        rules: What every non-empty value must satisfy.
+        privacy: What kind of personal data it holds; such values are masked wherever they are shown.
+        default: SQL default for rows that do not name it.
+        source: The name it has in fixture files, when that differs.
+        sample: How the generator makes a value (`datasets/synthesis.py`).
+    """
+
+    name: str
+    type: ColumnType
+    description: str = ""
+    nullable: bool = False
+    unique: bool = False
+    rules: tuple[Rule, ...] = ()
+    privacy: PrivacyClass | None = None
+    default: str | None = None
+    source: str | None = None
+    sample: str | None = None
+
+    @property
+    def source_name(self) -> str:
+        """The name this column has in fixture files."""
+        return self.source or self.name
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns whose values must exist as the key of another dataset."""
+
+    columns: tuple[str, ...]
+    references: str
+    target: tuple[str, ...]
+    on_delete: Literal["cascade", "set null", "restrict"] = "cascade"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A row rule: when both columns are filled, `first` is not after (or above) `then`."""
+
+    first: str
+    then: str
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long rows are kept: `days` after `column`; None keeps them for ever."""
+
+    column: str
+    days: int | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: the single source of truth for its table, its checks and its privacy.
+
+    Attributes:
+        name: Table name, asset name, and file stem in fixture folders.
+        description: What the rows are.
+        columns: In table order.
+        key: Primary key columns.
+        foreign_keys: References to other datasets.
+        unique: Further unique column sets.
+        indexes: Column sets that queries filter on.
+        orders: Row rules over two columns.
+        retention: When rows may be cleaned up.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
+    orders: tuple[Order, ...] = ()
+    retention: Retention | None = None
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.column_names):
+            if not NAME_PATTERN.match(name):
+                raise InputError(
+                    f"{name!r} is not a usable name.",
+                    where=f"dataset {self.name!r}",
+                    fix="Use lower-case letters, digits and _, starting with a letter, 48 at most.",
+                )
+        duplicates = {name for name in self.column_names if self.column_names.count(name) > 1}
+        if duplicates:
+            raise InputError(f"columns named twice: {sorted(duplicates)}.", where=f"dataset {self.name!r}")
+        mentioned = {
+            *self.key,
+            *(name for key in self.foreign_keys for name in key.columns),
+            *(name for columns in (*self.unique, *self.indexes) for name in columns),
+            *(name for order in self.orders for name in (order.first, order.then)),
+            *((self.retention.column,) if self.retention else ()),
+        }
+        unknown = mentioned - set(self.column_names)
+        if unknown:
+            raise InputError(
+                f"keys or rules name unknown columns {sorted(unknown)}.", where=f"dataset {self.name!r}"
+            )
+        if not self.key:
+            raise InputError(
+                "no primary key; rows could not be merged or compared.", where=f"dataset {self.name!r}"
+            )
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Column names in table order."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Column]:
+        """Columns by name."""
+        return {column.name: column for column in self.columns}
+
+    @property
+    def private_columns(self) -> tuple[str, ...]:
+        """Names of the columns that hold personal data or secrets."""
+        return tuple(column.name for column in self.columns if column.privacy)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The datasets a fleet's tenants have, at one version.
+
+    Iterates in foreign-key order: what is referenced comes before what refers to it.
+
+    Raises:
+        InputError: two datasets share a name, a reference leads nowhere, or references form a circle.
+    """
+
+    name: str
+    version: str
+    datasets: tuple[Dataset, ...]
+    _order: tuple[Dataset, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_name = {dataset.name: dataset for dataset in self.datasets}
+        if len(by_name) != len(self.datasets):
+            raise InputError("two datasets share a name.", where=f"catalog {self.name!r}")
+        for dataset in self.datasets:
+            for key in dataset.foreign_keys:
+                target = by_name.get(key.references)
+                if target is None or not set(key.target) <= set(target.column_names):
+                    raise InputError(
+                        f"the foreign key {key.columns} refers to {key.references}{key.target}, "
+                        "which does not exist.",
+                        where=f"dataset {dataset.name!r}",
+                    )
+        graph = {
+            dataset.name: {key.references for key in dataset.foreign_keys if key.references != dataset.name}
+            for dataset in self.datasets
+        }
+        try:
+            order = tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            raise InputError(
+                f"foreign keys form a circle: {' -> '.join(error.args[1])}.", where=f"catalog {self.name!r}"
+            ) from error
+        object.__setattr__(self, "_order", order)
+
+    def __iter__(self) -> Iterator[Dataset]:
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        return len(self.datasets)
+
+    def __contains__(self, name: object) -> bool:
+        return any(dataset.name == name for dataset in self.datasets)
+
+    def __getitem__(self, name: str) -> Dataset:
+        for dataset in self.datasets:
+            if dataset.name == name:
+                return dataset
+        raise InputError(
+            f"there is no dataset {name!r}.", fix=f"Known datasets: {', '.join(sorted(self.names))}."
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Dataset names in foreign-key order."""
+        return tuple(dataset.name for dataset in self._order)
+
+    def select(self, names: Sequence[str] | None) -> tuple[Dataset, ...]:
+        """The named datasets (all when None or empty) in foreign-key order.
+
+        Raises:
+            InputError: a name is unknown.
+        """
+        if not names:
+            return self._order
+        wanted = {self[name].name for name in names}
+        return tuple(dataset for dataset in self._order if dataset.name in wanted)
