@@ -1,0 +1,41 @@
+"""Reports as JSON: the one way a frozen report leaves Python.
+
+Here: the conversion. Not here: tables and metadata made from it (`cli.py`, `orchestration/metadata.py`).
+"""
+
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+
+def as_document(report: Any) -> Any:
+    """A report (or plan) as plain JSON values; keys stay in declaration order."""
+    value = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
+    return orjson.loads(dumps(value))
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes of anything a report may hold."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case UUID() | PurePath() | Decimal():
+            return str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case Enum():
+            return value.value
+        case bytes():
+            return value.hex()
+        case set() | frozenset():
+            return sorted(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} does not belong in a report")

@@ -1,0 +1,131 @@
+"""What every test may ask for: a real Postgres, a database of its own, a fleet, a tenant."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from filelock import FileLock
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tenant_ops.platform.control_plane.upgrade import ensure_control_plane
+from tenant_ops.platform.database import Database
+from tenant_ops.platform.embedded import postgres
+from tenant_ops.platform.settings import Settings
+from tenant_ops.tenants import Fleet, Tenant, provision
+
+TEMPLATE = "with_control_plane"
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One home for the whole test session, shared by every parallel worker."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "session home"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def postgres_url(session_home: Path) -> str:
+    """The session's Postgres server, with a template database that holds an empty control plane."""
+    url = postgres(session_home)
+    with FileLock(session_home / "template.lock"), psycopg.connect(url, autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone()
+        if known is None:
+            # The tests kill processes, not the machine: what they prove does not rest on fsync.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"{TEMPLATE}_draft")))
+            draft = Database(at_database(url, f"{TEMPLATE}_draft"))
+            ensure_control_plane(draft)
+            draft.close()
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(f"{TEMPLATE}_draft"), sql.Identifier(TEMPLATE)
+                )
+            )
+    return url
+
+
+@pytest.fixture
+def new_database(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes databases with a control plane; they are dropped when the test ends."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"test_{uuid4().hex[:12]}"
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(TEMPLATE)
+                )
+            )
+        made.append(name)
+        return at_database(postgres_url, name)
+
+    yield make
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for name in made:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """A database of this test's own, with a control plane."""
+    return new_database()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings that point at this test's database and a home of its own."""
+    return Settings.load(
+        {
+            "DATABASE_URL": database_url,
+            "TENANT_OPS_HOME": str(tmp_path / "home"),
+            "TENANT_OPS_ACTOR": "tester",
+        }
+    )
+
+
+@pytest.fixture
+def fleet(settings: Settings) -> Iterator[Fleet]:
+    """A fleet without tenants."""
+    fleet = Fleet.open(settings)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def new_tenant(fleet: Fleet) -> Callable[..., Tenant]:
+    """Provisions tenants in this test's fleet."""
+
+    def make(slug: str, tier_name: str = "starter") -> Tenant:
+        provision(fleet, slug, tier_name=tier_name)
+        return fleet.registry.get(slug)
+
+    return make
+
+
+@pytest.fixture
+def tenant(new_tenant: Callable[..., Tenant]) -> Tenant:
+    """The tenant `acme`, empty."""
+    return new_tenant("acme")
+
+
+def at_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    if "?" in url:
+        head, query = url.split("?", 1)
+        return f"{head.rsplit('/', 1)[0]}/{name}?{query}"
+    return make_conninfo(url, dbname=name)
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """The xdist worker's name, `master` without xdist."""
+    return getattr(request.config, "workerinput", {}).get("workerid", "master")
