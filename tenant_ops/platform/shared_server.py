@@ -1,72 +1,141 @@
 """One server process shared by every process of a checkout, counted by the kernel instead of by pid files.
 
-Here: who starts a server, who may join it, who stops it. Not here: what the server is (`embedded.py` runs
-Postgres this way, `cache.py` runs Valkey).
+Here: who starts a server, who may join it, who stops it, and the folder its socket lives in. Not here: what
+the server is (`embedded.py` shares a Postgres this way, `cache.py` a Valkey).
 
 Two lock files in the server's folder decide everything, and the kernel drops both kinds of lock however a
 process ends, `kill -9` included:
 
 - `server.lock` is held exclusively by the server itself, through a descriptor it inherits from its starter.
-  Whoever can take it knows that no process of an earlier server is left, so it may start one.
+  Whoever can take it knows that no process of an earlier server is left, so it may start one. Inside it
+  stands the folder of the server's socket.
 - `users.lock` is held shared by every process that uses the server. A process that can turn its share into
   the exclusive lock at exit was the last one, and stops the server.
 """
 
 import atexit
 import contextlib
+import hashlib
 import os
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 if sys.platform != "win32":
     import fcntl
 
 from tenant_ops.platform.errors import NotAvailable, OperationFailed
 
-# Crash recovery replays up to max_wal_size; measured at 60-100 MB/s on a small machine.
-START_PATIENCE_S = 300.0
+START_PATIENCE_S = 300.0  # crash recovery replays up to max_wal_size before the server answers
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.005
+LOG_LINES_SHOWN = 12
 # Unix sockets name their peer: pid, uid, gid on Linux; pid on macOS (<sys/un.h>).
 _LINUX_PEER = struct.Struct("3i")
 _MACOS_SOL_LOCAL, _MACOS_PEER_PID = 0, 2
 
 
-class SharedServer(Protocol):
-    """What a server tells about itself to be shared."""
+class SharedServer(ABC):
+    """A server that lives in `folder` and listens on a Unix socket named `socket_name`."""
 
     title: str
-    folder: Path
-    stop_signal: signal.Signals
-    kill_signal: signal.Signals
+    socket_name: str
 
-    def socket_path(self) -> Path | None:
-        """Where the running server listens, or None while nothing says so."""
-        ...
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.start_log = self.folder / "start.log"
 
+    @abstractmethod
+    def owner(self) -> int:
+        """User id the server runs as, once its files exist."""
+
+    @abstractmethod
     def answers(self) -> bool:
         """Whether the server takes requests now."""
-        ...
 
+    @abstractmethod
     def launch(self, lock: int) -> None:
-        """Start the server without waiting for it; every process it leaves behind inherits `lock`."""
-        ...
+        """Call `spawn`, after whatever has to be made first; anything run here inherits `lock`."""
 
-    def why_it_ended(self) -> OperationFailed:
-        """Explain, from its log, why a server that was just launched is gone."""
-        ...
+    def stop_signal(self, *, by_force: bool) -> signal.Signals:
+        """What to send the server to end it."""
+        return signal.SIGKILL if by_force else signal.SIGTERM
 
-    def tidy(self) -> None:
-        """Remove what the stopped server leaves outside its folder."""
-        ...
+    def read_log(self) -> str:
+        """What the server said last."""
+        return self.start_log.read_text(errors="replace") if self.start_log.is_file() else ""
+
+    def failure(self, what: str, log: str) -> OperationFailed:
+        """The error for a server that `what`, with the end of its log."""
+        lines = [line for line in log.splitlines() if line.strip()][-LOG_LINES_SHOWN:]
+        fix = "Remove the cause named above, then try again."
+        if "No space left on device" in log:
+            fix = f"Free disk space for {self.folder}, then try again."
+        return OperationFailed(f"{self.title} {what}:\n" + "\n".join(lines), fix=fix)
+
+    def socket_folder(self) -> Path | None:
+        """Where the running server listens; None when none runs, or when others could listen there too."""
+        try:
+            folder = Path((self.folder / "server.lock").read_text())
+            return folder if folder.is_absolute() and _is_private(folder, self.owner()) else None
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise _foreign(self) from error
+
+    def socket_path(self) -> Path | None:
+        """The socket in that folder."""
+        folder = self.socket_folder()
+        return folder / self.socket_name if folder else None
+
+    def claim_socket_folder(self, lock: int) -> Path:
+        """A folder in /tmp only the server's user can enter, noted in the lock file.
+
+        In /tmp because a socket's path may have 107 bytes at most (103 on macOS). Its name follows from the
+        server's folder, so that connection pools survive a restart, unless somebody else sits on the name.
+        """
+        name = hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16]
+        folder = Path("/tmp", f"tenant_ops-{name}")  # noqa: S108 - owner and mode are checked below
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, self.owner(), -1)
+        if _is_private(folder, self.owner()) and not _listener(folder / self.socket_name):
+            for stale in folder.iterdir():
+                stale.unlink()
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="tenant_ops-"))
+            os.chown(folder, self.owner(), -1)
+        os.truncate(lock, 0)
+        os.pwrite(lock, os.fsencode(folder), 0)
+        return folder
+
+    def spawn(self, command: Sequence[str | Path], *, lock: int, options: dict[str, Any]) -> None:
+        """Run the server in a session of its own (Ctrl-C does not reach it), as no child of this process.
+
+        The shell in between ends at once, so init adopts the server and it never becomes this process's
+        zombie. `options` are those of `subprocess.run`.
+        """
+        with self.start_log.open("wb") as log:
+            subprocess.run(
+                ["/bin/sh", "-c", '"$0" "$@" &', *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                start_new_session=True,
+                check=True,
+                **options,
+            )
 
 
 class _Share:
@@ -74,12 +143,16 @@ class _Share:
 
     def __init__(self, server: SharedServer) -> None:
         self.server = server
-        self.lock = _open(server.folder / "users.lock")
+        self.lock = _open(server, "users.lock")
         try:
-            _wait_for_share(self.lock, server)
+            self._wait_for_share()
         except BaseException:
             os.close(self.lock)
             raise
+
+    def is_current(self) -> bool:
+        """Whether the lock still counts: not after somebody removed the server's folder."""
+        return os.fstat(self.lock).st_nlink > 0
 
     def leave(self) -> None:
         """Give the share back; the last one to leave stops the server."""
@@ -91,11 +164,22 @@ class _Share:
 
     def renew_after_fork(self) -> None:
         """Take a share of the child's own: a forked descriptor is the parent's very lock."""
-        inherited, self.lock = self.lock, _open(self.server.folder / "users.lock")
+        inherited, self.lock = self.lock, _open(self.server, "users.lock")
         _lock(self.lock, fcntl.LOCK_SH)
         os.close(inherited)
 
+    def _wait_for_share(self) -> None:
+        """Only a process that is stopping the server holds this lock exclusively, so the wait is short."""
+        for _ in _moments(3 * STOP_PATIENCE_S):
+            if _lock(self.lock, fcntl.LOCK_SH):
+                return
+        raise OperationFailed(
+            f"{self.server.title} in {self.server.folder} has been stopping for {3 * STOP_PATIENCE_S:.0f} s.",
+            fix="Look for a process of this project that hangs at its exit, end it, and try again.",
+        )
 
+
+# What a process shares ends with the process, so this is the one place for state of a process.
 _shares: dict[Path, _Share] = {}
 _joining = threading.RLock()
 
@@ -103,16 +187,29 @@ _joining = threading.RLock()
 def join(server: SharedServer) -> None:
     """Start the server or join the one that runs, and keep it running until this process ends.
 
-    Cheap (tens of microseconds) when this process already shares a living server.
+    Cheap (a fifth of a millisecond) when this process already shares a living server.
 
     Raises:
-        NotAvailable: the lock files belong to another user, or the server runs where it cannot be reached.
+        NotAvailable: not on this platform, not for this user, or the server cannot be reached from here.
         OperationFailed: the server does not start.
     """
+    if sys.platform == "win32":
+        raise NotAvailable(
+            f"{server.title} runs on Linux and macOS only.",
+            fix="Give the URL of a server of your own (DATABASE_URL, REDIS_URL), or work inside WSL 2.",
+        )
     with _joining:
-        if server.folder in _shares and is_alive(server):
+        share = _shares.get(server.folder)
+        if share and share.is_current() and is_alive(server):
             return
-        if server.folder not in _shares:
+        try:
+            server.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotAvailable(
+                f"The folder {server.folder} cannot be made: {error.strerror}.",
+                fix="Set TENANT_OPS_HOME to a folder you may write to.",
+            ) from error
+        if not share or not share.is_current():
             _shares[server.folder] = _Share(server)
         try:
             _start_or_join(server)
@@ -138,49 +235,34 @@ def stop(server: SharedServer, *, patience_s: float = STOP_PATIENCE_S) -> None:
     Raises:
         OperationFailed: the server outlives both signals, or runs out of this process's reach.
     """
-    asked: set[signal.Signals] = set()
+    if not server.folder.is_dir():
+        return
     started = time.monotonic()
-    while (lock := _take_server_lock(server)) is None:
-        waited = time.monotonic() - started
-        if waited > 2 * patience_s:
-            raise OperationFailed(
-                f"{server.title} in {server.folder} does not stop.",
-                fix="Stop it where it was started (another container, another user), then try again.",
-            )
-        wanted = server.kill_signal if waited > patience_s else server.stop_signal
-        if wanted not in asked and (pid := _listener(server)):
+    sent: set[signal.Signals] = set()
+    for _ in _moments(2 * patience_s):
+        path = server.socket_path()
+        lock = _take_server_lock(server)
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(lock, 0)
+                if path:
+                    path.parent.rmdir()
+            os.close(lock)
+            return
+        wanted = server.stop_signal(by_force=time.monotonic() - started > patience_s)
+        if path and wanted not in sent and (pid := _listener(path)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, wanted)
-            asked.add(wanted)
-        time.sleep(POLL_S)
-    try:
-        server.tidy()
-    finally:
-        os.close(lock)
-
-
-def spawn(command: Sequence[str | Path], *, lock: int, log: Path, options: dict[str, Any]) -> None:
-    """Run `command` in a session of its own (Ctrl-C does not reach it), as no child of this process.
-
-    The shell in between exits at once, so the server is adopted by init and never becomes this process's
-    zombie. Output goes to `log`, emptied first; `options` are those of `subprocess.run`.
-    """
-    with log.open("wb") as output:
-        subprocess.run(
-            ["/bin/sh", "-c", '"$0" "$@" &', *map(str, command)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[lock],
-            start_new_session=True,
-            check=True,
-            **options,
-        )
+            sent.add(wanted)
+    raise OperationFailed(
+        f"{server.title} in {server.folder} does not stop.",
+        fix="Stop it where it was started (another container, another user), then try again.",
+    )
 
 
 def _start_or_join(server: SharedServer) -> None:
     launched = False
-    for _ in _until(time.monotonic() + START_PATIENCE_S):
+    for _ in _moments(START_PATIENCE_S):
         if server.answers():
             return
         lock = _take_server_lock(server)
@@ -188,51 +270,47 @@ def _start_or_join(server: SharedServer) -> None:
             continue
         try:
             if launched:
-                raise server.why_it_ended()
+                raise server.failure("does not start", server.read_log())
             server.launch(lock)
             launched = True
+        except OSError as error:
+            raise server.failure("does not start", str(error)) from error
         finally:
             os.close(lock)
     raise NotAvailable(
         f"{server.title} in {server.folder} did not answer for {START_PATIENCE_S:.0f} seconds.",
-        fix="If another container or machine uses this folder, give each its own, or share a server by URL.",
+        fix="If another container or machine uses this folder, give each its own TENANT_OPS_HOME.",
     )
 
 
-def _wait_for_share(lock: int, server: SharedServer) -> None:
-    """Only a process that is stopping the server holds this lock exclusively, so the wait is short."""
-    for _ in _until(time.monotonic() + 3 * STOP_PATIENCE_S):
-        if _lock(lock, fcntl.LOCK_SH):
-            return
-    raise OperationFailed(
-        f"{server.title} in {server.folder} has been stopping for {3 * STOP_PATIENCE_S:.0f} seconds.",
-        fix="Look for a process of this project that hangs at its exit, end it, and try again.",
-    )
-
-
-def _until(deadline: float) -> Iterator[None]:
+def _moments(patience_s: float) -> Iterator[None]:
+    end = time.monotonic() + patience_s
     yield
-    while time.monotonic() < deadline:
+    while time.monotonic() < end:
         time.sleep(POLL_S)
         yield
 
 
 def _take_server_lock(server: SharedServer) -> int | None:
-    lock = _open(server.folder / "server.lock")
+    lock = _open(server, "server.lock")
     if _lock(lock, fcntl.LOCK_EX):
         return lock
     os.close(lock)
     return None
 
 
-def _open(path: Path) -> int:
+def _open(server: SharedServer, name: str) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        return os.open(server.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
-        raise NotAvailable(
-            f"{path} belongs to another user.",
-            fix=f"Run as the user who created {path.parent}, or delete that folder, or use another home.",
-        ) from error
+        raise _foreign(server) from error
+
+
+def _foreign(server: SharedServer) -> NotAvailable:
+    return NotAvailable(
+        f"{server.title} in {server.folder} belongs to another user.",
+        fix="Run as that user, delete that folder (its data is lost), or set TENANT_OPS_HOME.",
+    )
 
 
 def _lock(descriptor: int, kind: int) -> bool:
@@ -243,27 +321,32 @@ def _lock(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _listener(server: SharedServer) -> int | None:
-    """Process id of who listens on the server's socket: never a stale number out of a file."""
-    path = server.socket_path()
-    if path is None:
-        return None
+def _is_private(folder: Path, owner: int) -> bool:
+    """Whether nobody but `owner` (and root) can put a socket there."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == owner and not found.st_mode & 0o077
+
+
+def _listener(path: Path) -> int | None:
+    """Process id of who listens on a socket: never a stale number out of a file."""
     with socket.socket(socket.AF_UNIX) as peer, contextlib.suppress(OSError):
         peer.settimeout(1)
         peer.connect(str(path))
         if sys.platform == "darwin":
             return peer.getsockopt(_MACOS_SOL_LOCAL, _MACOS_PEER_PID) or None
-        pid, _, _ = _LINUX_PEER.unpack(
-            peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_PEER.size)
-        )
-        return pid or None
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_PEER.size)
+        return _LINUX_PEER.unpack(credentials)[0] or None
     return None
 
 
 def _leave_all() -> None:
     while _shares:
         _, share = _shares.popitem()
-        share.leave()
+        with contextlib.suppress(OperationFailed, NotAvailable):  # nobody is left to tell; the next one joins
+            share.leave()
 
 
 def _after_fork_in_child() -> None:
