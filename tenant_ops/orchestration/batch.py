@@ -1,0 +1,350 @@
+"""One run, many tenants: the loop inside every per-tenant asset and check.
+
+Here: which tenants a run works on, doing the work for each with its failures kept to itself, telling
+Dagster the outcome of each tenant, and failing the run at its end with a list and a way to retry.
+Not here: what is done for a tenant (the domain packages), what an asset's metadata looks like
+(`metadata.py`), the partitions definition (`partitions.py`).
+
+How one failing tenant leaves the others alone. A step that fails makes Dagster skip everything after it,
+for all tenants. So a step succeeds as long as a later step of the run has tenants left to work on: it logs
+a materialisation for each tenant that succeeded and a failed `AssetObservation`, with the reason, for each
+that did not. The next step reads those from the event log (so it works across processes), leaves these
+tenants out and says so. The last step raises one `Failure` for all of them; Dagster then shows as failed
+each partition the run had planned and did not materialise.
+"""
+
+import contextvars
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
+
+import dagster as dg
+from pydantic import Field
+
+from tenant_ops.orchestration.instance import (
+    LOGGED_BY_THE_STEP,
+    leads_to_partitions,
+    log_events,
+    log_planned,
+)
+from tenant_ops.orchestration.partitions import TENANTS, named
+from tenant_ops.platform.errors import InputError, TenantOpsError
+
+# A job's tag with the command that runs it, `tenant-ops load-fixtures`, to which tenants are added.
+COMMAND_TAG = "tenant_ops/command"
+OUTCOME, REASON, FAILED_AT = "tenant_ops/outcome", "reason", "failed at"
+
+# Outcomes are written to the event log in groups: one batch costs about as much as one event, and a
+# killed run loses the record of at most this many tenants.
+GROUP = 50
+# Beyond this a list of tenants is for the run's page, not for a sentence, a table or a command line.
+MOST_NAMED, MOST_LISTED = 20, 500
+
+T = TypeVar("T")
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+Metadata = Mapping[str, Any]
+Events = Iterator[Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one tenant in one step: it succeeded unless there is a `reason`."""
+
+    tenant: str
+    reason: str = ""
+    failed_at: str = ""  # the asset of the run where it failed; empty: in this step
+    trace: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    checks: tuple[dg.AssetCheckEvaluation, ...] = ()
+    seconds: float = 0.0
+
+
+class Batch(dg.ConfigurableResource):
+    """Works through the tenants of a run: its partition (one, or several as `acme,globex`) or its range."""
+
+    threads: int = Field(default=8, ge=1, le=64, description="Tenants worked on at once.")
+
+    def run(
+        self,
+        context: dg.AssetExecutionContext,
+        work: Callable[[str], T],
+        *,
+        metadata: Callable[[T], Metadata] | None = None,
+        checks: Callable[[T], Iterable[dg.AssetCheckResult]] | None = None,
+    ) -> dg.MaterializeResult:
+        """Materialise the asset for every tenant of the run; the asset's function returns what this returns.
+
+        A tenant whose `work` raises, or one of whose blocking checks fails, is not materialised: it shows
+        as failed with the reason, later assets of the run leave it out, and the run fails at its end.
+
+        Args:
+            context: The asset's context.
+            work: Does the work for the tenant with the given slug. It is called from several threads.
+            metadata: Describes a result for the tenant's materialisation.
+            checks: Judges a result; one result for each check spec of the asset.
+        """
+        keys = _keys_of(context)
+        if len(keys) != 1:
+            raise dg.DagsterInvariantViolationError("Batch.run serves assets, not multi-assets")
+        specs = _selected_specs(context)
+
+        def attempt(tenant: str) -> Outcome:
+            result = work(tenant)
+            verdicts = _evaluated(tenant, checks(result) if checks else (), specs)
+            return Outcome(tenant, metadata=metadata(result) if metadata else {}, checks=verdicts)
+
+        def materialization(outcome: Outcome) -> dg.AssetMaterialization:
+            described = {"seconds": round(outcome.seconds, 4), **outcome.metadata}
+            return dg.AssetMaterialization(keys[0], partition=outcome.tenant, metadata=described)
+
+        def results() -> Events:
+            yield from self._work_through(context, attempt, keys, specs, materialization)
+            yield dg.MaterializeResult(asset_key=keys[0], metadata=LOGGED_BY_THE_STEP)
+
+        # Dagster takes a generator wherever it takes a result, but accepts no such annotation on an asset.
+        return cast(dg.MaterializeResult, results())
+
+    def check(
+        self,
+        context: dg.AssetCheckExecutionContext,
+        verdict: Callable[[str], dg.AssetCheckResult | Iterable[dg.AssetCheckResult]],
+    ) -> dg.AssetCheckResult:
+        """Evaluate a check declared on its own with `partitions_def=TENANTS`, for every tenant of the run.
+
+        The asset is already materialised; when a blocking check fails, later assets leave the tenant out.
+        """
+        specs = _selected_specs(context)
+
+        def attempt(tenant: str) -> Outcome:
+            found = verdict(tenant)
+            results = [found] if isinstance(found, dg.AssetCheckResult) else found
+            return Outcome(tenant, checks=_evaluated(tenant, results, specs))
+
+        results = self._work_through(context, attempt, _keys_of(context), specs)
+        return cast(dg.AssetCheckResult, results)
+
+    def _work_through(
+        self,
+        context: Context,
+        attempt: Callable[[str], Outcome],
+        keys: Sequence[dg.AssetKey],
+        specs: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec],
+        materialization: Callable[[Outcome], dg.AssetMaterialization] | None = None,
+    ) -> Events:
+        tenants = tenants_of(context)
+        log_planned(context, keys, tenants)
+        blocked = _failed_before(context, keys)
+        failed = [blocked[tenant] for tenant in tenants if tenant in blocked]
+        yield from log_events(context, _observations(failed, keys))
+        for group in self._attempts(attempt, [tenant for tenant in tenants if tenant not in blocked]):
+            bad = [outcome for outcome in group if outcome.reason]
+            if materialization:
+                good = [materialization(outcome) for outcome in group if not outcome.reason]
+                yield from log_events(context, good)
+            yield from log_events(context, [check for outcome in group for check in outcome.checks])
+            yield from log_events(context, _observations(bad, keys))
+            failed += bad
+        for key in specs:
+            yield dg.Output(None, output_name=context.job_def.asset_layer.get_op_output_name(key))
+        self._conclude(context, tenants, failed)
+
+    def _conclude(self, context: Context, tenants: Sequence[str], failed: list[Outcome]) -> None:
+        if not failed:
+            return
+        for outcome in [o for o in failed if not o.failed_at][:MOST_NAMED]:
+            context.log.error(f"{outcome.tenant}: {outcome.reason}{outcome.trace and chr(10)}{outcome.trace}")
+        if len(failed) == len(tenants) or not leads_to_partitions(context, TENANTS):
+            raise failure(context, len(tenants), failed)
+
+    def _attempts(self, attempt: Callable[[str], Outcome], tenants: list[str]) -> Iterator[list[Outcome]]:
+        if len(tenants) == 1:
+            yield [_isolated(attempt, tenants[0])]
+            return
+        with ThreadPoolExecutor(min(self.threads, len(tenants)) or 1, "tenant") as pool:
+            pending = {
+                pool.submit(contextvars.copy_context().run, _isolated, attempt, tenant) for tenant in tenants
+            }
+            done: list[Outcome] = []
+            try:
+                while pending:
+                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    done.extend(future.result() for future in finished)
+                    if len(done) >= GROUP or not pending:
+                        yield done
+                        done = []
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _isolated(attempt: Callable[[str], Outcome], tenant: str) -> Outcome:
+    started = time.perf_counter()
+    try:
+        outcome = attempt(tenant)
+    except TenantOpsError as error:
+        outcome = Outcome(tenant, str(error).removeprefix(f"{tenant}: "))
+    except Exception as error:  # any crash is this tenant's alone
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        frames = "".join(traceback.format_tb(error.__traceback__)[-8:])
+        outcome = Outcome(tenant, f"{type(error).__name__}: {first_line}", trace=frames)
+    reason = outcome.reason or _refusal(outcome.checks)
+    return replace(outcome, reason=reason, seconds=time.perf_counter() - started)
+
+
+def failure(context: Context, of: int, failed: Sequence[Outcome]) -> dg.Failure:
+    """The one failure of a run: who failed, why, and the command that retries exactly these tenants."""
+    retry = retry_command(context, [outcome.tenant for outcome in failed])
+    here = ", ".join(key.to_user_string() for key in _keys_of(context))
+    named = "".join(f"\n  {o.tenant} at {o.failed_at or here}: {o.reason}" for o in failed[:MOST_NAMED])
+    more = f"\n  and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+    rows = [
+        dg.TableRecord({"tenant": o.tenant, "failed at": o.failed_at or here, "reason": o.reason})
+        for o in failed[:MOST_LISTED]
+    ]
+    return dg.Failure(
+        f"{len(failed)} of {of} tenants failed:{named}{more}\nRetry: {retry}",
+        metadata={
+            "failed": dg.MetadataValue.table(rows),
+            "tenants": dg.MetadataValue.text(",".join(outcome.tenant for outcome in failed)),
+            "retry": dg.MetadataValue.md(f"```\n{retry}\n```"),
+        },
+        # Work retries what is worth retrying itself; Dagster would repeat it for every tenant.
+        allow_retries=False,
+    )
+
+
+def retry_command(context: Context, tenants: Sequence[str]) -> str:
+    """A command line that runs this run's job, or its assets, again for `tenants` alone."""
+    names = ",".join(tenants)
+    if command := context.run.tags.get(COMMAND_TAG):
+        return f"{command} --tenant-id {names}"
+    if not context.run.job_name.startswith("__"):  # Dagster's own jobs cannot be named on a command line
+        tags = json.dumps({"dagster/partition": names})
+        return f"dagster job execute -m tenant_ops.definitions -j {context.run.job_name} --tags '{tags}'"
+    chosen = sorted(context.job_def.asset_layer.selected_asset_keys)
+    assets = ",".join(key.to_user_string() for key in chosen)
+    return f"dagster asset materialize -m tenant_ops.definitions --select '{assets}' --partition {names}"
+
+
+def tenants_of(context: Context) -> list[str]:
+    """The tenants `context`'s run works on, in order.
+
+    Raises:
+        UnknownTenantPartition: one of them does not exist.
+        InputError: the run names no tenant.
+    """
+    tags = context.run.tags
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end"))
+    if first:
+        return TENANTS.between(context.instance, first, last)
+    tenants = named(tags.get("dagster/partition", ""))
+    if not tenants:
+        raise InputError(
+            "the run names no tenant.", fix="Give it a partition: one slug, or several as a,b,c."
+        )
+    TENANTS.require(context.instance, tenants)
+    return tenants
+
+
+def _keys_of(context: Context) -> list[dg.AssetKey]:
+    if isinstance(context, dg.AssetExecutionContext):
+        return sorted(context.selected_asset_keys)
+    return sorted({key.asset_key for key in context.selected_asset_check_keys})
+
+
+def _selected_specs(context: Context) -> dict[dg.AssetCheckKey, dg.AssetCheckSpec]:
+    asset = isinstance(context, dg.AssetExecutionContext)
+    specs = context.assets_def.check_specs if asset else context.check_specs
+    return {spec.key: spec for spec in specs if spec.key in context.selected_asset_check_keys}
+
+
+def _evaluated(
+    tenant: str,
+    results: Iterable[dg.AssetCheckResult],
+    specs: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec],
+) -> tuple[dg.AssetCheckEvaluation, ...]:
+    """The results as evaluations of the tenant's partition; a lone check need not name itself."""
+    names: dict[dg.AssetKey, set[str]] = {}
+    for key in specs:
+        names.setdefault(key.asset_key, set()).add(key.name)
+    found = [(specs[result.resolve_target_check_key(names)], result) for result in results if specs]
+    return tuple(
+        dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+            blocking=spec.blocking,
+            partition=tenant,
+        )
+        for spec, result in found
+    )
+
+
+def _refusal(checks: Iterable[dg.AssetCheckEvaluation]) -> str:
+    """Why a tenant may not go on: its blocking checks that failed as errors, or nothing."""
+    return "; ".join(
+        f"check {check.check_name} failed" + (f" ({check.description})" if check.description else "")
+        for check in checks
+        if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+    )
+
+
+def _observations(outcomes: Iterable[Outcome], keys: Iterable[dg.AssetKey]) -> list[dg.AssetObservation]:
+    return [
+        dg.AssetObservation(
+            key,
+            partition=outcome.tenant,
+            description=outcome.reason,
+            metadata={
+                OUTCOME: "skipped" if outcome.failed_at else "failed",
+                REASON: outcome.reason,
+                FAILED_AT: outcome.failed_at or key.to_user_string(),
+                **outcome.metadata,
+            },
+        )
+        for outcome in outcomes
+        if outcome.reason
+        for key in keys
+    ]
+
+
+def _failed_before(context: Context, keys: Sequence[dg.AssetKey]) -> dict[str, Outcome]:
+    """Which tenants may not be worked on: they failed in this run at an asset this step builds on.
+
+    A re-execution from failure leaves the assets before it to the run it repeats, so what failed there
+    counts; of several such runs the nearest that included the asset decides.
+    """
+    graph = context.job_def.asset_layer.asset_graph
+    if isinstance(context, dg.AssetExecutionContext):
+        wanted = {parent for key in keys for parent in graph.get(key).parent_keys} - set(keys)
+    else:
+        wanted = set(keys)
+    blocked: dict[str, Outcome] = {}
+    run: dg.DagsterRun | None = context.run
+    while run is not None and wanted:
+        planned = context.instance.get_asset_keys_for_run(
+            run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        )
+        for key, outcome in _failures_of(context.instance, run.run_id):
+            if key in wanted:
+                blocked.setdefault(outcome.tenant, outcome)
+        wanted -= planned
+        run = context.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return blocked
+
+
+def _failures_of(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[dg.AssetKey, Outcome]]:
+    observed = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+    for record in observed.records:
+        event = record.event_log_entry.get_dagster_event()
+        observation = event.asset_observation_data.asset_observation
+        known = observation.metadata
+        if OUTCOME in known and observation.partition:
+            reason, asset = str(known[REASON].value), str(known[FAILED_AT].value)
+            yield observation.asset_key, Outcome(observation.partition, reason, failed_at=asset)
