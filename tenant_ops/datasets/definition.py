@@ -39,6 +39,9 @@ class Between:
     low: float | None = None
     high: float | None = None
 
+    def __post_init__(self) -> None:
+        _check_bounds(self, self.low, self.high)
+
 
 @dataclass(frozen=True)
 class OneOf:
@@ -61,6 +64,9 @@ class Length:
     low: int = 0
     high: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_bounds(self, self.low or None, self.high)
+
 
 Rule = Between | OneOf | Matches | Length
 
@@ -79,7 +85,7 @@ class Column:
         privacy: What kind of personal data it holds; such values are masked wherever they are shown.
         default: SQL default for rows that do not name it.
         source: The name it has in fixture files, when that differs.
-        sample: How the generator makes a value (`datasets/synthesis.py`).
+        sample: Recipe for a lifelike value (`synthesis/recipes.py`); without one, type and rules decide.
     """
 
     name: str
@@ -126,6 +132,15 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """How many rows the generator makes: `share` of the biggest dataset's, within `least` and `most`."""
+
+    share: float = 0.1
+    least: int = 1
+    most: int | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One dataset: the single source of truth for its table, its checks and its privacy.
 
@@ -139,6 +154,7 @@ class Dataset:
         indexes: Column sets that queries filter on.
         orders: Row rules over two columns.
         retention: When rows may be cleaned up.
+        volume: How many rows generated sample data has.
     """
 
     name: str
@@ -150,6 +166,7 @@ class Dataset:
     indexes: tuple[tuple[str, ...], ...] = ()
     orders: tuple[Order, ...] = ()
     retention: Retention | None = None
+    volume: Volume = Volume()
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.column_names):
@@ -267,3 +284,10 @@ class Catalog:
             return self._order
         wanted = {self[name].name for name in names}
         return tuple(dataset for dataset in self._order if dataset.name in wanted)
+
+
+def _check_bounds(rule: Between | Length, low: float | None, high: float | None) -> None:
+    if low is None and high is None:
+        raise InputError("the rule allows everything.", where=str(rule), fix="Give it a bound, or drop it.")
+    if low is not None and high is not None and low > high:
+        raise InputError("the rule allows nothing.", where=str(rule), fix="Put the smaller bound first.")
