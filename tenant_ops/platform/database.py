@@ -40,8 +40,13 @@ class Database:
         self._opening = threading.Lock()
 
     @contextmanager
-    def transaction(self) -> Generator[psycopg.Connection]:
+    def transaction(
+        self, *, isolation: psycopg.IsolationLevel | None = None
+    ) -> Generator[psycopg.Connection]:
         """A pooled connection inside one transaction: committed at the end, rolled back on an error.
+
+        Args:
+            isolation: Stricter isolation for this transaction; None is the server's READ COMMITTED.
 
         Raises:
             OperationFailed: the server cannot be reached, or every connection stayed busy for a minute.
@@ -52,6 +57,7 @@ class Database:
         except psycopg_pool.PoolTimeout as error:
             raise self._unreachable() from error
         try:
+            connection.isolation_level = isolation
             with connection.transaction():
                 yield connection
         finally:

@@ -85,17 +85,23 @@ class Fleet:
 
     @contextmanager
     def session(
-        self, tenant: Tenant, role: str = "owner", *, statement_timeout_s: float | None = None
+        self,
+        tenant: Tenant,
+        role: str = "owner",
+        *,
+        statement_timeout_s: float | None = None,
+        isolation: psycopg.IsolationLevel | None = None,
     ) -> Generator[psycopg.Connection]:
         """A transaction on the tenant's server as one of its roles, seeing only its schema.
 
         Args:
             tenant: Whose.
             role: `owner`, `admin`, `editor` or `viewer`.
-            statement_timeout_s: Longest statement in seconds; None leaves the server's limit.
+            statement_timeout_s: Longest statement in seconds; None sets no limit.
+            isolation: Stricter isolation, for statements that must all see the same rows.
         """
         timeout = "0" if statement_timeout_s is None else str(int(statement_timeout_s * 1000))
-        with self.database(tenant).transaction() as connection:
+        with self.database(tenant).transaction(isolation=isolation) as connection:
             connection.execute(
                 """
                 SELECT set_config('role', %s, true), set_config('search_path', %s, true),

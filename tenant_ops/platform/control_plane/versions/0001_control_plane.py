@@ -157,17 +157,21 @@ CREATE UNIQUE INDEX alert_open ON tenant_ops.alert (tenant_id, rule) WHERE resol
 """
 
 CLEANUP = """
+-- One row per trash table of a cleanup; they share its id.
 CREATE TABLE tenant_ops.cleanup_undo (
-    id              uuid PRIMARY KEY,
+    id              uuid NOT NULL,
     tenant_id       uuid NOT NULL REFERENCES tenant_ops.tenant,
     type            text NOT NULL,
-    dataset         text,
+    dataset         text NOT NULL,
     rows            bigint NOT NULL,
     place           text NOT NULL,
     made_at         timestamptz NOT NULL,
     expires_at      timestamptz NOT NULL,
-    undone_at       timestamptz
+    undone_at       timestamptz,
+    purged_at       timestamptz,
+    PRIMARY KEY (id, place)
 );
+CREATE INDEX cleanup_undo_tenant ON tenant_ops.cleanup_undo (tenant_id, made_at DESC);
 """
 
 SECTIONS = (TENANTS, AUDIT, REPORTS, LOADING, BACKUPS, MONITORING, CLEANUP)
