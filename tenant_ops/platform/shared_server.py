@@ -28,6 +28,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class SharedServer(ABC):
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700)
             os.chown(folder, self.owner(), -1)
-        if _is_private(folder, self.owner()) and not _listener(folder / self.socket_name):
+        if _is_private(folder, self.owner()) and _listener(folder / self.socket_name) is None:
             for stale in folder.iterdir():
                 stale.unlink()
         else:
@@ -144,6 +145,7 @@ class _Share:
     def __init__(self, server: SharedServer) -> None:
         self.server = server
         self.lock = _open(server, "users.lock")
+        self.for_child: int | None = None
         try:
             self._wait_for_share()
         except BaseException:
@@ -161,12 +163,6 @@ class _Share:
                 stop(self.server)
         finally:
             os.close(self.lock)
-
-    def renew_after_fork(self) -> None:
-        """Take a share of the child's own: a forked descriptor is the parent's very lock."""
-        inherited, self.lock = self.lock, _open(self.server, "users.lock")
-        _lock(self.lock, fcntl.LOCK_SH)
-        os.close(inherited)
 
     def _wait_for_share(self) -> None:
         """Only a process that is stopping the server holds this lock exclusively, so the wait is short."""
@@ -200,7 +196,7 @@ def join(server: SharedServer) -> None:
         )
     with _joining:
         share = _shares.get(server.folder)
-        if share and share.is_current() and is_alive(server):
+        if share and share.is_current() and (path := server.socket_path()) and _listener(path) is not None:
             return
         try:
             server.folder.mkdir(parents=True, exist_ok=True)
@@ -216,15 +212,6 @@ def join(server: SharedServer) -> None:
         except BaseException:
             os.close(_shares.pop(server.folder).lock)
             raise
-
-
-def is_alive(server: SharedServer) -> bool:
-    """Whether any process of the server is left, whether or not it answers."""
-    lock = _take_server_lock(server)
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
 
 
 def stop(server: SharedServer, *, patience_s: float = STOP_PATIENCE_S) -> None:
@@ -331,14 +318,14 @@ def _is_private(folder: Path, owner: int) -> bool:
 
 
 def _listener(path: Path) -> int | None:
-    """Process id of who listens on a socket: never a stale number out of a file."""
+    """Process id of who listens on a socket, 0 if it lives in another container, None if nobody does."""
     with socket.socket(socket.AF_UNIX) as peer, contextlib.suppress(OSError):
         peer.settimeout(1)
         peer.connect(str(path))
         if sys.platform == "darwin":
-            return peer.getsockopt(_MACOS_SOL_LOCAL, _MACOS_PEER_PID) or None
+            return peer.getsockopt(_MACOS_SOL_LOCAL, _MACOS_PEER_PID)
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _LINUX_PEER.size)
-        return _LINUX_PEER.unpack(credentials)[0] or None
+        return _LINUX_PEER.unpack(credentials)[0]
     return None
 
 
@@ -349,13 +336,28 @@ def _leave_all() -> None:
             share.leave()
 
 
-def _after_fork_in_child() -> None:
-    global _joining
-    _joining = threading.RLock()
+def _before_fork() -> None:
+    """Take a share for the child to come: the descriptor it inherits is its parent's very lock."""
+    _joining.acquire()
     for share in _shares.values():
-        share.renew_after_fork()
+        with contextlib.suppress(OSError, NotAvailable):
+            share.for_child = _open(share.server, "users.lock")
+            _lock(share.for_child, fcntl.LOCK_SH)
+
+
+def _after_fork(*, in_child: bool) -> None:
+    for share in _shares.values():
+        if share.for_child is not None:
+            os.close(share.lock if in_child else share.for_child)
+            share.lock = share.for_child if in_child else share.lock
+            share.for_child = None
+    _joining.release()
 
 
 if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=partial(_after_fork, in_child=False),
+        after_in_child=partial(_after_fork, in_child=True),
+    )
     atexit.register(_leave_all)
