@@ -15,6 +15,7 @@ from tenant_ops.datasets.definition import (
     OneOf,
     Order,
     Retention,
+    Volume,
 )
 from tenant_ops.datasets.music import MUSIC
 from tenant_ops.datasets.tables import create_statements, metadata
@@ -31,6 +32,7 @@ __all__ = [
     "OneOf",
     "Order",
     "Retention",
+    "Volume",
     "create_statements",
     "metadata",
 ]

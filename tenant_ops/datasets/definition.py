@@ -241,7 +241,8 @@ class Catalog:
                         where=f"dataset {dataset.name!r}",
                     )
         graph = {
-            dataset.name: {key.references for key in dataset.foreign_keys if key.references != dataset.name}
+            # a list, not a set: the order must be the same in every process
+            dataset.name: [key.references for key in dataset.foreign_keys if key.references != dataset.name]
             for dataset in self.datasets
         }
         try:

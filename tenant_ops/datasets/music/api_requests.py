@@ -9,6 +9,7 @@ from tenant_ops.datasets.definition import (
     Matches,
     OneOf,
     Retention,
+    Volume,
 )
 
 DATASET = Dataset(
@@ -16,14 +17,60 @@ DATASET = Dataset(
     description="Calls made to the tenant's API.",
     columns=(
         Column("request_id", "uuid", "Request id."),
-        Column("user_id", "uuid", "Caller, if signed in.", nullable=True),
-        Column("integration_id", "uuid", "Integration that called, if any.", nullable=True),
-        Column("method", "text", "HTTP method.", rules=(OneOf(("GET", "POST", "PUT", "PATCH", "DELETE")),)),
-        Column("path", "text", "Path without query.", rules=(Matches(r"/[^\s?]*"), Length(1, 500))),
-        Column("status", "integer", "HTTP status.", rules=(Between(100, 599),)),
-        Column("latency_ms", "double", "Milliseconds to answer.", rules=(Between(0, 600_000),)),
-        Column("ip_address", "inet", "Address it came from.", nullable=True, privacy="ip"),
-        Column("requested_at", "timestamptz", "When."),
+        Column(
+            "user_id",
+            "uuid",
+            "Caller, if signed in.",
+            nullable=True,
+            sample="pick skewed within=0.95 null=0.3",
+        ),
+        Column(
+            "integration_id",
+            "uuid",
+            "Integration that called, if any.",
+            nullable=True,
+            sample="pick null=0.7",
+        ),
+        Column(
+            "method",
+            "text",
+            "HTTP method.",
+            rules=(OneOf(("GET", "POST", "PUT", "PATCH", "DELETE")),),
+            sample="weighted GET=72 POST=18 PUT=4 PATCH=3 DELETE=3",
+        ),
+        Column(
+            "path",
+            "text",
+            "Path without query.",
+            rules=(Matches(r"/[^\s?]*"), Length(1, 500)),
+            sample=(
+                "choice /v1/tracks /v1/tracks/search /v1/playlists /v1/agent/chat /v1/agent/chat"
+                " /v1/events /v1/users/me"
+            ),
+        ),
+        Column(
+            "status",
+            "integer",
+            "HTTP status.",
+            rules=(Between(100, 599),),
+            sample="weighted 200=86 201=5 304=3 401=1 404=3 429=1 500=1",
+        ),
+        Column(
+            "latency_ms",
+            "double",
+            "Milliseconds to answer.",
+            rules=(Between(0, 600_000),),
+            sample="skewed 3 2400 scale=1",
+        ),
+        Column(
+            "ip_address",
+            "inet",
+            "Address it came from.",
+            nullable=True,
+            privacy="ip",
+            sample="address null=0.02",
+        ),
+        Column("requested_at", "timestamptz", "When.", sample="between user_id.created_at end"),
     ),
     key=("request_id",),
     foreign_keys=(
@@ -32,4 +79,5 @@ DATASET = Dataset(
     ),
     indexes=(("requested_at",),),
     retention=Retention("requested_at", days=90),
+    volume=Volume(share=0.6),
 )
