@@ -161,6 +161,7 @@ class _EmbeddedPostgres(SharedServer):
 
     def _make_cluster(self, bin_folder: Path, account: Account, lock: int) -> None:
         """Make the cluster and its database aside, then move it into place: a kill leaves no half of one."""
+        account.check_named()
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)

@@ -4,7 +4,8 @@ Here: choosing that user, letting it reach the binaries and the data without ope
 Not here: what is run (`embedded.py`).
 """
 
-import hashlib
+import contextlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -43,6 +44,20 @@ class Account:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return options
 
+    def check_named(self) -> None:
+        """Refuse a user Postgres cannot make a cluster for.
+
+        Raises:
+            NotAvailable: the user has a number only, as in a container run with `--user 12345`.
+        """
+        try:
+            pwd.getpwuid(self.uid)
+        except KeyError as error:
+            raise NotAvailable(
+                f"User {self.uid} has no name on this machine, and Postgres makes no cluster without one.",
+                fix="Add a line for it to /etc/passwd, run as another user, or set DATABASE_URL.",
+            ) from error
+
     def own(self, folder: Path) -> None:
         """Give `folder` to this user."""
         if self.uid != os.geteuid():
@@ -58,6 +73,8 @@ class Account:
         Raises:
             NotAvailable: not Linux, and this user cannot enter the folder.
         """
+        if self.uid == os.geteuid():
+            return str(folder)
         entered = subprocess.run(
             ["/bin/sh", "-c", 'test -x "$0"', str(folder)], check=False, **self.options(Path("/"))
         )
@@ -108,7 +125,7 @@ class Account:
             )
         except subprocess.CalledProcessError as error:
             return error.stderr.strip()
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             return str(error)
         return None
 
@@ -117,12 +134,31 @@ def account_for(data: Path) -> Account:
     """Who runs the server on `data`: this user; when that is root, the owner of `data`, else a system user.
 
     Raises:
-        NotAvailable: this process is root and the system user cannot be added.
+        NotAvailable: this process is root and the system user cannot be added, or root has lost the power to
+            become another user.
     """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
+    owner = data.stat() if data.exists() else None
+    if owner and owner.st_uid != 0:
+        account = Account(owner.st_uid, owner.st_gid)
+    else:
+        entry = _system_user()
+        account = Account(entry.pw_uid, entry.pw_gid)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            account.own(Path(folder))
+            subprocess.run(["/bin/sh", "-c", ":"], check=True, **account.options(Path(folder)))
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotAvailable(
+            f"Postgres does not run as root, and root cannot become another user here: {error}.",
+            fix="Run as an ordinary user, give the container back the capabilities SETUID, SETGID, CHOWN and "
+            "DAC_OVERRIDE, or set DATABASE_URL.",
+        ) from error
+    return account
+
+
+def _system_user() -> "pwd.struct_passwd":
     add = (
         ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER],
         ["adduser", "-S", "-D", "-H", "-s", "/bin/false", SYSTEM_USER],  # busybox
@@ -130,11 +166,8 @@ def account_for(data: Path) -> Account:
     for command in (None, *add):
         if command and shutil.which(command[0]):
             subprocess.run(command, capture_output=True, check=False)  # another process may add it first
-        try:
-            entry = pwd.getpwnam(SYSTEM_USER)
-        except KeyError:
-            continue
-        return Account(entry.pw_uid, entry.pw_gid)
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(SYSTEM_USER)
     raise NotAvailable(
         f"Postgres does not run as root, and the system user {SYSTEM_USER!r} cannot be added here.",
         fix=f"Run as an ordinary user, add a system user {SYSTEM_USER!r}, or set DATABASE_URL.",
@@ -142,10 +175,9 @@ def account_for(data: Path) -> Account:
 
 
 def _copy_programs(installed: Path, prefix: Path) -> Path:
-    """Copy the binaries (26 MB), once for each version of the wheel, to where every user can run them."""
-    package, binary = installed.parent.parent, installed / "postgres"
-    found = binary.stat()
-    version = hashlib.sha256(f"{binary} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:16]
+    """Copy the binaries (30 MB), once for each version of the wheel, to where every user can run them."""
+    package = installed.parent.parent
+    version = importlib.metadata.version(package.name)
     prefix.mkdir(mode=0o755, exist_ok=True)
     if prefix.lstat().st_uid != 0 or prefix.lstat().st_mode & 0o022:
         raise PermissionError(1, "somebody else can write there")

@@ -10,7 +10,8 @@ process ends, `kill -9` included:
   Whoever can take it knows that no process of an earlier server is left, so it may start one. Inside it
   stands the folder of the server's socket.
 - `users.lock` is held shared by every process that uses the server. A process that can turn its share into
-  the exclusive lock at exit was the last one, and stops the server.
+  the exclusive lock at exit was the last one, and stops the server. If the last one is killed instead, the
+  server stays, and the next user joins it.
 """
 
 import atexit
@@ -38,6 +39,7 @@ if sys.platform != "win32":
 from tenant_ops.platform.errors import NotAvailable, OperationFailed
 
 START_PATIENCE_S = 300.0  # crash recovery replays up to max_wal_size before the server answers
+SILENCE_PATIENCE_S = 60.0  # but a server listens from its first second
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.005
 LOG_LINES_SHOWN = 12
@@ -87,8 +89,9 @@ class SharedServer(ABC):
     def socket_folder(self) -> Path | None:
         """Where the running server listens; None when none runs, or when others could listen there too."""
         try:
-            folder = Path((self.folder / "server.lock").read_text())
-            return folder if folder.is_absolute() and _is_private(folder, self.owner()) else None
+            identity, _, noted = (self.folder / "server.lock").read_bytes().partition(b" ")
+            folder = Path(os.fsdecode(noted))
+            return folder if identity == self._identity() and _is_private(folder, self.owner()) else None
         except FileNotFoundError:
             return None
         except PermissionError as error:
@@ -117,8 +120,13 @@ class SharedServer(ABC):
             folder = Path(tempfile.mkdtemp(prefix="tenant_ops-"))
             os.chown(folder, self.owner(), -1)
         os.truncate(lock, 0)
-        os.pwrite(lock, os.fsencode(folder), 0)
+        os.pwrite(lock, self._identity() + b" " + os.fsencode(folder), 0)
         return folder
+
+    def _identity(self) -> bytes:
+        """Tells this folder from a copy of it, whose lock file names the original's socket."""
+        found = self.folder.stat()
+        return f"{found.st_dev}:{found.st_ino}".encode()
 
     def spawn(self, command: Sequence[str | Path], *, lock: int, options: dict[str, Any]) -> None:
         """Run the server in a session of its own (Ctrl-C does not reach it), as no child of this process.
@@ -248,12 +256,15 @@ def stop(server: SharedServer, *, patience_s: float = STOP_PATIENCE_S) -> None:
 
 
 def _start_or_join(server: SharedServer) -> None:
-    launched = False
+    launched, started = False, time.monotonic()
     for _ in _moments(START_PATIENCE_S):
         if server.answers():
             return
         lock = _take_server_lock(server)
         if lock is None:
+            silent = time.monotonic() > started + SILENCE_PATIENCE_S
+            if silent and not ((path := server.socket_path()) and _listener(path) is not None):
+                break
             continue
         try:
             if launched:
@@ -265,8 +276,9 @@ def _start_or_join(server: SharedServer) -> None:
         finally:
             os.close(lock)
     raise NotAvailable(
-        f"{server.title} in {server.folder} did not answer for {START_PATIENCE_S:.0f} seconds.",
-        fix="If another container or machine uses this folder, give each its own TENANT_OPS_HOME.",
+        f"{server.title} in {server.folder} is held by processes that do not answer: a server in another "
+        "container, or what a killed server left, finishing its last query.",
+        fix="Give each container its own TENANT_OPS_HOME, or wait for those processes to end.",
     )
 
 

@@ -337,6 +337,20 @@ def test_a_removed_home_starts_afresh(home: Path) -> None:
     shutil.rmtree(orphans_folder)
 
 
+def test_a_copy_of_a_home_in_use_gets_a_server_of_its_own(home: Path, tmp_path: Path) -> None:
+    url = postgres(home)
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", home, copy], check=True)
+
+    assert not is_running(copy)
+    copied = postgres(copy)
+
+    assert socket_folder(copied) != socket_folder(url)
+    assert started_at(copied) != started_at(url)
+    stop(copy)
+    assert is_running(home)
+
+
 def test_a_socket_folder_taken_by_somebody_else_is_not_used(home: Path) -> None:
     usual = socket_folder(postgres(home))
     stop(home)
@@ -491,6 +505,28 @@ def test_a_home_of_another_user_is_refused_in_words(home: Path, start_client: Ca
 
 
 @as_root
+@pytest.mark.skipif(shutil.which("capsh") is None, reason="needs capsh to take root's powers away")
+@pytest.mark.parametrize("capability", ["cap_setuid", "cap_chown"])
+def test_root_without_the_power_to_become_another_user_is_told(tmp_path: Path, capability: str) -> None:
+    command = f'exec "{sys.executable}" -c "$0" "$1"'
+    ended = subprocess.run(
+        ["capsh", f"--drop={capability}", "--", "-c", command, CLIENT, tmp_path / "home"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "NotAvailable: Postgres does not run as root, and root cannot become another user" in ended.stderr
+
+
+@as_root
+def test_a_user_without_a_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotAvailable, match="User 54321 has no name"):
+        server_account.Account(54321, 54321).check_named()
+
+
+@as_root
 @pytest.mark.slow
 def test_root_lets_the_servers_user_run_binaries_it_cannot_reach_from_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -507,6 +543,7 @@ def test_root_lets_the_servers_user_run_binaries_it_cannot_reach_from_a_copy(
         reached = nobody.reach(hidden / installed.relative_to(installed.parents[2]))
 
         assert reached.is_relative_to(copies)
+        assert nobody.reach(hidden / installed.relative_to(installed.parents[2])) == reached
         for program in ("postgres", "initdb"):
             options = nobody.options(Path("/"))
             subprocess.run([reached / program, "--version"], check=True, capture_output=True, **options)
