@@ -13,12 +13,12 @@ tenants out and says so. The last step raises one `Failure` for all of them; Dag
 each partition the run had planned and did not materialise.
 """
 
-import contextvars
 import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -27,9 +27,11 @@ from pydantic import Field
 
 from tenant_ops.orchestration.instance import (
     LOGGED_BY_THE_STEP,
+    latest_materializations,
     leads_to_partitions,
     log_events,
     log_planned,
+    version_tags,
 )
 from tenant_ops.orchestration.partitions import TENANTS, named
 from tenant_ops.platform.errors import InputError, TenantOpsError
@@ -38,15 +40,16 @@ from tenant_ops.platform.errors import InputError, TenantOpsError
 COMMAND_TAG = "tenant_ops/command"
 OUTCOME, REASON, FAILED_AT = "tenant_ops/outcome", "reason", "failed at"
 
-# Outcomes are written to the event log in groups: one batch costs about as much as one event, and a
-# killed run loses the record of at most this many tenants.
-GROUP = 50
+# Outcomes are written to the event log in groups, which cost little more than one: as many as this, or all
+# that came in so many seconds. It is what a run that is killed forgets.
+GROUP, GROUP_SECONDS = 50, 5.0
 # Beyond this a list of tenants is for the run's page, not for a sentence, a table or a command line.
 MOST_NAMED, MOST_LISTED = 20, 500
 
 T = TypeVar("T")
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 Metadata = Mapping[str, Any]
+Judged = tuple[tuple[dg.AssetCheckSpec, dg.AssetCheckResult], ...]
 Events = Iterator[Any]
 
 
@@ -59,7 +62,8 @@ class Outcome:
     failed_at: str = ""  # the asset of the run where it failed; empty: in this step
     trace: str = ""
     metadata: Metadata = field(default_factory=dict)
-    checks: tuple[dg.AssetCheckEvaluation, ...] = ()
+    checks: Judged = ()
+    version: str = ""
     seconds: float = 0.0
 
 
@@ -75,6 +79,7 @@ class Batch(dg.ConfigurableResource):
         *,
         metadata: Callable[[T], Metadata] | None = None,
         checks: Callable[[T], Iterable[dg.AssetCheckResult]] | None = None,
+        version: Callable[[T], str] | None = None,
     ) -> dg.MaterializeResult:
         """Materialise the asset for every tenant of the run; the asset's function returns what this returns.
 
@@ -83,27 +88,27 @@ class Batch(dg.ConfigurableResource):
 
         Args:
             context: The asset's context.
-            work: Does the work for the tenant with the given slug. It is called from several threads.
+            work: Does the work for the tenant with the given slug. Called from `threads` threads at once.
             metadata: Describes a result for the tenant's materialisation.
-            checks: Judges a result; one result for each check spec of the asset.
+            checks: Judges a result: one result for each check spec of the asset.
+            version: A checksum of what the result left behind; assets after it are out of date only when
+                it changes. Without it they are after every materialisation.
         """
-        keys = _keys_of(context)
-        if len(keys) != 1:
-            raise dg.DagsterInvariantViolationError("Batch.run serves assets, not multi-assets")
-        specs = _selected_specs(context)
+        (key,) = context.selected_asset_keys  # one asset: a multi-asset has no one result per tenant
+        step = _Step(context, [key], _selected_specs(context), version_tags(context, key))
 
         def attempt(tenant: str) -> Outcome:
             result = work(tenant)
-            verdicts = _evaluated(tenant, checks(result) if checks else (), specs)
-            return Outcome(tenant, metadata=metadata(result) if metadata else {}, checks=verdicts)
-
-        def materialization(outcome: Outcome) -> dg.AssetMaterialization:
-            described = {"seconds": round(outcome.seconds, 4), **outcome.metadata}
-            return dg.AssetMaterialization(keys[0], partition=outcome.tenant, metadata=described)
+            return Outcome(
+                tenant,
+                metadata=metadata(result) if metadata else {},
+                checks=step.judged(checks(result) if checks else ()),
+                version=version(result) if version else "",
+            )
 
         def results() -> Events:
-            yield from self._work_through(context, attempt, keys, specs, materialization)
-            yield dg.MaterializeResult(asset_key=keys[0], metadata=LOGGED_BY_THE_STEP)
+            yield from self._work_through(step, attempt)
+            yield dg.MaterializeResult(asset_key=key, metadata=LOGGED_BY_THE_STEP)
 
         # Dagster takes a generator wherever it takes a result, but accepts no such annotation on an asset.
         return cast(dg.MaterializeResult, results())
@@ -113,71 +118,60 @@ class Batch(dg.ConfigurableResource):
         context: dg.AssetCheckExecutionContext,
         verdict: Callable[[str], dg.AssetCheckResult | Iterable[dg.AssetCheckResult]],
     ) -> dg.AssetCheckResult:
-        """Evaluate a check declared on its own with `partitions_def=TENANTS`, for every tenant of the run.
+        """Evaluate checks declared on their own, with `partitions_def=TENANTS`, for every tenant of the run.
 
-        The asset is already materialised; when a blocking check fails, later assets leave the tenant out.
+        The asset is materialised already. Where a blocking check fails, or cannot be evaluated, later
+        assets of the run leave the tenant out and the run fails at its end.
+
+        Args:
+            context: The check's context.
+            verdict: Judges the tenant with the given slug. Called from `threads` threads at once.
         """
         specs = _selected_specs(context)
+        step = _Step(context, sorted({key.asset_key for key in specs}), specs)
 
         def attempt(tenant: str) -> Outcome:
             found = verdict(tenant)
-            results = [found] if isinstance(found, dg.AssetCheckResult) else found
-            return Outcome(tenant, checks=_evaluated(tenant, results, specs))
+            return Outcome(
+                tenant, checks=step.judged([found] if isinstance(found, dg.AssetCheckResult) else found)
+            )
 
-        results = self._work_through(context, attempt, _keys_of(context), specs)
-        return cast(dg.AssetCheckResult, results)
+        return cast(dg.AssetCheckResult, self._work_through(step, attempt))
 
-    def _work_through(
-        self,
-        context: Context,
-        attempt: Callable[[str], Outcome],
-        keys: Sequence[dg.AssetKey],
-        specs: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec],
-        materialization: Callable[[Outcome], dg.AssetMaterialization] | None = None,
-    ) -> Events:
-        tenants = tenants_of(context)
-        log_planned(context, keys, tenants)
-        blocked = _failed_before(context, keys)
+    def _work_through(self, step: "_Step", attempt: Callable[[str], Outcome]) -> Events:
+        tenants = tenants_of(step.context)
+        log_planned(step.context, step.keys, tenants)
+        blocked = _failed_before(step)
         failed = [blocked[tenant] for tenant in tenants if tenant in blocked]
-        yield from log_events(context, _observations(failed, keys))
+        yield from step.written(failed)
         for group in self._attempts(attempt, [tenant for tenant in tenants if tenant not in blocked]):
-            bad = [outcome for outcome in group if outcome.reason]
-            if materialization:
-                good = [materialization(outcome) for outcome in group if not outcome.reason]
-                yield from log_events(context, good)
-            yield from log_events(context, [check for outcome in group for check in outcome.checks])
-            yield from log_events(context, _observations(bad, keys))
-            failed += bad
-        for key in specs:
-            yield dg.Output(None, output_name=context.job_def.asset_layer.get_op_output_name(key))
-        self._conclude(context, tenants, failed)
-
-    def _conclude(self, context: Context, tenants: Sequence[str], failed: list[Outcome]) -> None:
-        if not failed:
-            return
-        for outcome in [o for o in failed if not o.failed_at][:MOST_NAMED]:
-            context.log.error(f"{outcome.tenant}: {outcome.reason}{outcome.trace and chr(10)}{outcome.trace}")
-        if len(failed) == len(tenants) or not leads_to_partitions(context, TENANTS):
-            raise failure(context, len(tenants), failed)
+            yield from step.written(group)
+            failed += [outcome for outcome in group if outcome.reason]
+        for key in step.specs:
+            yield dg.Output(None, output_name=step.context.job_def.asset_layer.get_op_output_name(key))
+        for outcome in [outcome for outcome in failed if not outcome.failed_at][:MOST_NAMED]:
+            step.context.log.error(f"{outcome.tenant}: {outcome.reason}\n{outcome.trace}".rstrip())
+        if failed and (len(failed) == len(tenants) or not leads_to_partitions(step.context, TENANTS)):
+            raise failure(step, len(tenants), failed)
 
     def _attempts(self, attempt: Callable[[str], Outcome], tenants: list[str]) -> Iterator[list[Outcome]]:
-        if len(tenants) == 1:
-            yield [_isolated(attempt, tenants[0])]
-            return
-        with ThreadPoolExecutor(min(self.threads, len(tenants)) or 1, "tenant") as pool:
-            pending = {
-                pool.submit(contextvars.copy_context().run, _isolated, attempt, tenant) for tenant in tenants
-            }
-            done: list[Outcome] = []
+        """The outcomes as they come, in groups; of a run that is stopped, those that came before."""
+        done: list[Outcome] = []
+        written = time.monotonic()
+        with ThreadPoolExecutor(self.threads, "tenant") as pool:
+            jobs = [pool.submit(copy_context().run, _isolated, attempt, tenant) for tenant in tenants]
             try:
-                while pending:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    done.extend(future.result() for future in finished)
-                    if len(done) >= GROUP or not pending:
+                for job in as_completed(jobs):
+                    done.append(job.result())
+                    if len(done) >= GROUP or time.monotonic() - written > GROUP_SECONDS:
                         yield done
-                        done = []
-            finally:
+                        done, written = [], time.monotonic()
+            except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
                 pool.shutdown(wait=True, cancel_futures=True)
+                yield done
+                raise
+        if done:
+            yield done
 
 
 def _isolated(attempt: Callable[[str], Outcome], tenant: str) -> Outcome:
@@ -194,10 +188,66 @@ def _isolated(attempt: Callable[[str], Outcome], tenant: str) -> Outcome:
     return replace(outcome, reason=reason, seconds=time.perf_counter() - started)
 
 
-def failure(context: Context, of: int, failed: Sequence[Outcome]) -> dg.Failure:
+@dataclass(frozen=True)
+class _Step:
+    """One step of a run: what it materialises or checks. A step that only checks has no `tags`."""
+
+    context: Context
+    keys: list[dg.AssetKey]
+    specs: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec]
+    tags: Mapping[str, str] | None = None
+
+    def judged(self, results: Iterable[dg.AssetCheckResult]) -> Judged:
+        """Each result with the check it belongs to; a lone check need not name itself."""
+        names: dict[dg.AssetKey, set[str]] = {}
+        for key in self.specs:
+            names.setdefault(key.asset_key, set()).add(key.name)
+        return tuple((self.specs[result.resolve_target_check_key(names)], result) for result in results)
+
+    def written(self, outcomes: Sequence[Outcome]) -> Events:
+        """Tell Dagster how these tenants fared."""
+        if self.tags is not None:
+            good = [outcome for outcome in outcomes if not outcome.reason]
+            yield from log_events(self.context, [self._materialization(outcome) for outcome in good])
+        evaluations = [evaluation for key in self.keys for evaluation in self._evaluations(key, outcomes)]
+        blocking = self.tags is not None or any(spec.blocking for spec in self.specs.values())
+        bad = [outcome for outcome in outcomes if outcome.reason] if blocking else []
+        yield from log_events(self.context, [*evaluations, *_observations(bad, self.keys)])
+
+    def _materialization(self, outcome: Outcome) -> dg.AssetMaterialization:
+        own = {"dagster/data_version": outcome.version, "dagster/data_version_is_user_provided": "true"}
+        return dg.AssetMaterialization(
+            self.keys[0],
+            partition=outcome.tenant,
+            metadata={"seconds": round(outcome.seconds, 4), **outcome.metadata},
+            tags={**(self.tags or {}), **(own if outcome.version else {})},
+        )
+
+    def _evaluations(
+        self, key: dg.AssetKey, outcomes: Sequence[Outcome]
+    ) -> Iterator[dg.AssetCheckEvaluation]:
+        judged = [outcome for outcome in outcomes if any(spec.asset_key == key for spec, _ in outcome.checks)]
+        targets = latest_materializations(self.context, key, [outcome.tenant for outcome in judged])
+        for outcome in judged:
+            for spec, result in outcome.checks:
+                if spec.asset_key == key:
+                    yield dg.AssetCheckEvaluation(
+                        asset_key=key,
+                        check_name=spec.name,
+                        passed=result.passed,
+                        metadata=result.metadata,
+                        target_materialization_data=targets.get(outcome.tenant),
+                        severity=result.severity,
+                        description=result.description,
+                        blocking=spec.blocking,
+                        partition=outcome.tenant,
+                    )
+
+
+def failure(step: "_Step", of: int, failed: Sequence[Outcome]) -> dg.Failure:
     """The one failure of a run: who failed, why, and the command that retries exactly these tenants."""
-    retry = retry_command(context, [outcome.tenant for outcome in failed])
-    here = ", ".join(key.to_user_string() for key in _keys_of(context))
+    retry = retry_command(step.context, [outcome.tenant for outcome in failed])
+    here = ", ".join(key.to_user_string() for key in step.keys)
     named = "".join(f"\n  {o.tenant} at {o.failed_at or here}: {o.reason}" for o in failed[:MOST_NAMED])
     more = f"\n  and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
     rows = [
@@ -249,49 +299,18 @@ def tenants_of(context: Context) -> list[str]:
     return tenants
 
 
-def _keys_of(context: Context) -> list[dg.AssetKey]:
-    if isinstance(context, dg.AssetExecutionContext):
-        return sorted(context.selected_asset_keys)
-    return sorted({key.asset_key for key in context.selected_asset_check_keys})
-
-
 def _selected_specs(context: Context) -> dict[dg.AssetCheckKey, dg.AssetCheckSpec]:
     asset = isinstance(context, dg.AssetExecutionContext)
     specs = context.assets_def.check_specs if asset else context.check_specs
     return {spec.key: spec for spec in specs if spec.key in context.selected_asset_check_keys}
 
 
-def _evaluated(
-    tenant: str,
-    results: Iterable[dg.AssetCheckResult],
-    specs: Mapping[dg.AssetCheckKey, dg.AssetCheckSpec],
-) -> tuple[dg.AssetCheckEvaluation, ...]:
-    """The results as evaluations of the tenant's partition; a lone check need not name itself."""
-    names: dict[dg.AssetKey, set[str]] = {}
-    for key in specs:
-        names.setdefault(key.asset_key, set()).add(key.name)
-    found = [(specs[result.resolve_target_check_key(names)], result) for result in results if specs]
-    return tuple(
-        dg.AssetCheckEvaluation(
-            asset_key=spec.asset_key,
-            check_name=spec.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
-            blocking=spec.blocking,
-            partition=tenant,
-        )
-        for spec, result in found
-    )
-
-
-def _refusal(checks: Iterable[dg.AssetCheckEvaluation]) -> str:
+def _refusal(checks: Judged) -> str:
     """Why a tenant may not go on: its blocking checks that failed as errors, or nothing."""
     return "; ".join(
-        f"check {check.check_name} failed" + (f" ({check.description})" if check.description else "")
-        for check in checks
-        if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+        f"check {spec.name} failed" + (f" ({result.description})" if result.description else "")
+        for spec, result in checks
+        if spec.blocking and not result.passed and result.severity == dg.AssetCheckSeverity.ERROR
     )
 
 
@@ -314,17 +333,16 @@ def _observations(outcomes: Iterable[Outcome], keys: Iterable[dg.AssetKey]) -> l
     ]
 
 
-def _failed_before(context: Context, keys: Sequence[dg.AssetKey]) -> dict[str, Outcome]:
+def _failed_before(step: _Step) -> dict[str, Outcome]:
     """Which tenants may not be worked on: they failed in this run at an asset this step builds on.
 
     A re-execution from failure leaves the assets before it to the run it repeats, so what failed there
     counts; of several such runs the nearest that included the asset decides.
     """
-    graph = context.job_def.asset_layer.asset_graph
-    if isinstance(context, dg.AssetExecutionContext):
-        wanted = {parent for key in keys for parent in graph.get(key).parent_keys} - set(keys)
-    else:
-        wanted = set(keys)
+    context, wanted = step.context, set(step.keys)
+    if step.tags is not None:
+        graph = context.job_def.asset_layer.asset_graph
+        wanted = {parent for key in step.keys for parent in graph.get(key).parent_keys} - wanted
     blocked: dict[str, Outcome] = {}
     run: dg.DagsterRun | None = context.run
     while run is not None and wanted:

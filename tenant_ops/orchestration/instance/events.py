@@ -1,24 +1,33 @@
-"""The Dagster instance of this project: Postgres storage with nothing to configure.
+"""Events a step writes for its tenants, and what a step can know of its run.
 
-Here: where Dagster keeps runs, events and schedules, how it connects, and every use of a private Dagster
-API in the project (`dagster._core` moves between minor versions: one module to read after an upgrade).
-Not here: the tenants' own connections (`platform/database.py`), what the events mean (`batch.py`).
-https://docs.dagster.io/deployment/oss/dagster-yaml
+Here: the private Dagster calls `batch.py` needs, one function each. Not here: when they are used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.definitions.data_version import compute_logical_data_version
 from dagster._core.events import (
     AssetMaterializationPlannedData,
     DagsterEventBatchMetadata,
     generate_event_batch_id,
 )
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_code_version,
+    _get_input_provenance_data,
+)
 from dagster._core.execution.plan.step import ExecutionStep
+
+from tenant_ops.orchestration.instance.storage import PooledEventLogStorage
 
 Step = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 # A step output with this metadata key produces no automatic materialisation (Dagster uses it for source
 # assets, which log their own events, `_core/execution/plan/execute_step.py`). It lets a step succeed
@@ -29,25 +38,38 @@ LOGGED_BY_THE_STEP = {"__source_asset_observation__": True}
 def log_events(
     context: Step,
     events: Sequence[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation],
-) -> Iterator[dg.DagsterEvent]:
-    """Write `events` to the event log in as few round trips as the storage allows; yield what was written."""
+) -> list[dg.DagsterEvent]:
+    """Write `events`, in one transaction on this project's storage; the step must yield what is returned."""
     step = context.get_step_execution_context()
+    grouped = isinstance(context.instance.event_log_storage, PooledEventLogStorage)
     batch, last = generate_event_batch_id(), len(events) - 1
+    written = []
     for index, event in enumerate(events):
-        place = DagsterEventBatchMetadata(batch, index == last)
+        place = DagsterEventBatchMetadata(batch, index == last) if grouped else None
         if isinstance(event, dg.AssetMaterialization):
-            yield dg.DagsterEvent.asset_materialization(step, event, place)
+            written.append(dg.DagsterEvent.asset_materialization(step, event, place))
         elif isinstance(event, dg.AssetObservation):
-            yield dg.DagsterEvent.asset_observation(step, event, place)
+            written.append(dg.DagsterEvent.asset_observation(step, event, place))
         else:
-            yield dg.DagsterEvent.asset_check_evaluation(step, event)
+            verdict = "passed" if event.passed else "did not pass"
+            written.append(
+                dg.DagsterEvent.from_step(
+                    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+                    step,
+                    event,
+                    f"Check {event.check_name} on {event.asset_key.to_user_string()} {verdict} "
+                    f"for {event.partition}.",
+                    place,
+                )
+            )
+    return written
 
 
 def log_planned(context: Step, keys: Sequence[dg.AssetKey], tenants: Sequence[str]) -> None:
     """Record that this run intends to materialise `keys` for `tenants`, where Dagster did not.
 
     A run launched from another process plans by the partition key as it stands; when that names several
-    tenants their failures would not show.
+    tenants, their failures would not show.
     """
     if isinstance(context, dg.AssetCheckExecutionContext) or len(tenants) == 1:
         return
@@ -62,6 +84,34 @@ def log_planned(context: Step, keys: Sequence[dg.AssetKey], tenants: Sequence[st
         )
         place = DagsterEventBatchMetadata(batch, index == last)
         context.instance.report_dagster_event(event, context.run.run_id, batch_metadata=place)
+
+
+def latest_materializations(
+    context: Step, key: dg.AssetKey, tenants: Sequence[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    """The materialisation of `key` a check judges, for each tenant that has one.
+
+    Dagster calls a check's result current only while it points at the latest materialisation.
+    """
+    log = context.instance.event_log_storage
+    ids = log.get_latest_storage_id_by_partition(key, MATERIALIZED, set(tenants))
+    records = log.get_asset_event_summary_records(MATERIALIZED, storage_ids=list(ids.values()))
+    return {
+        str(record.partition): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=str(record.run_id), timestamp=record.timestamp
+        )
+        for record in records
+    }
+
+
+def version_tags(context: dg.AssetExecutionContext, key: dg.AssetKey) -> Mapping[str, str]:
+    """The code version and inputs a materialisation came from, as Dagster tags those it makes itself."""
+    step = context.get_step_execution_context()
+    code, inputs = _get_code_version(key, step), _get_input_provenance_data(key, step)
+    version = compute_logical_data_version(
+        code, {name: data["data_version"] for name, data in inputs.items()}
+    )
+    return _build_data_version_tags(version, code, inputs, False)
 
 
 def leads_to_partitions(context: Step, partitions: dg.PartitionsDefinition) -> bool:
