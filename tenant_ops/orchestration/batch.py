@@ -227,6 +227,8 @@ class _Step:
         self, key: dg.AssetKey, outcomes: Sequence[Outcome]
     ) -> Iterator[dg.AssetCheckEvaluation]:
         judged = [outcome for outcome in outcomes if any(spec.asset_key == key for spec, _ in outcome.checks)]
+        if not judged:
+            return
         targets = latest_materializations(self.context, key, [outcome.tenant for outcome in judged])
         for outcome in judged:
             for spec, result in outcome.checks:

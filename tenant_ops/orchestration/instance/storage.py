@@ -5,7 +5,7 @@ https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -37,6 +37,21 @@ from tenant_ops.orchestration.partitions import TENANTS, TenantPartitions, named
 from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.platform.settings import Settings
 
+INSERT_EVENTS = SqlEventLogStorageTable.insert().returning(
+    SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
+)
+_CHECK_KEY = ("asset_key", "check_name", "run_id", "partition")
+_CHECK_RESULT = (
+    "execution_status",
+    "evaluation_event",
+    "evaluation_event_timestamp",
+    "evaluation_event_storage_id",
+    "materialization_event_storage_id",
+)
+_CHECKS = postgresql.insert(AssetCheckExecutionsTable)
+UPSERT_CHECKS = _CHECKS.on_conflict_do_update(
+    index_elements=_CHECK_KEY, set_={name: _CHECKS.excluded[name] for name in _CHECK_RESULT}
+)
 Numbered = list[tuple[EventLogEntry, int]]
 INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS
 CHECK_PASSED, CHECK_FAILED = AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED
@@ -163,6 +178,23 @@ class PooledScheduleStorage(_Pooled, PostgresScheduleStorage):
 class PooledEventLogStorage(_Pooled, PostgresEventLogStorage):
     """Events: one statement for a plain one, one transaction for any number of those that are indexed."""
 
+    def __init__(self, url: str) -> None:
+        self._known: set[tuple[str, str]] = set()
+        super().__init__(url)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the table exists; asked before most statements, so a yes is remembered."""
+        return self._once(("table", table_name), super().has_table)
+
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Whether the table of assets has the column; a yes is remembered."""
+        return self._once(("column", column_name), super().has_asset_key_col)
+
+    def _once(self, question: tuple[str, str], ask: Callable[[str], bool]) -> bool:
+        if question not in self._known and ask(question[1]):
+            self._known.add(question)
+        return question in self._known
+
     def store_event(self, event: EventLogEntry) -> None:
         """Write one event, without the NOTIFY of dagster-postgres, which nothing listens to any more."""
         if event.dagster_event_type in INDEXED:
@@ -174,8 +206,9 @@ class PooledEventLogStorage(_Pooled, PostgresEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Write events of any type, all or none."""
         with self.index_transaction() as connection:
-            insert = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
-            numbered = list(zip(events, connection.execute(insert).scalars(), strict=True))
+            # Rows as parameters, not as values: the statement is compiled once, whatever their number.
+            ids = connection.execute(INSERT_EVENTS, [self._event_to_row(event) for event in events]).scalars()
+            numbered = list(zip(events, ids, strict=True))
             self._index_assets(connection, numbered)
             self._index_checks(connection, numbered)
 
@@ -197,7 +230,7 @@ class PooledEventLogStorage(_Pooled, PostgresEventLogStorage):
             for tag, value in self._tags_for_asset_event(event).items()
         ]
         if tags:
-            connection.execute(AssetEventTagsTable.insert().values(tags))
+            connection.execute(AssetEventTagsTable.insert(), tags)
         # The assets' own table holds the latest event of each kind: the others need not pass through it.
         # Ordered by asset, so that two runs cannot wait for each other.
         latest = {(key, event.dagster_event_type): (event, event_id) for event, event_id, key in about}
@@ -208,17 +241,14 @@ class PooledEventLogStorage(_Pooled, PostgresEventLogStorage):
         rows = []
         for event, event_id in events:
             if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
-                connection.execute(AssetCheckExecutionsTable.insert().values(self._planned(event, event_id)))
+                connection.execute(AssetCheckExecutionsTable.insert(), self._planned(event, event_id))
             elif event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 if event.run_id and event.get_dagster_event().asset_check_evaluation_data.partition:
                     rows.append(self._evaluated(event, event_id))
                 else:  # not unique in the table's index
                     self.store_asset_check_event(event, event_id)
         if rows:
-            upsert = postgresql.insert(AssetCheckExecutionsTable).values(rows)
-            key = ["asset_key", "check_name", "run_id", "partition"]
-            new = {name: upsert.excluded[name] for name in rows[0] if name not in key}
-            connection.execute(upsert.on_conflict_do_update(index_elements=key, set_=new))
+            connection.execute(UPSERT_CHECKS, rows)
 
     def _planned(self, event: EventLogEntry, event_id: int) -> list[dict[str, Any]]:
         """A row per tenant, each with the event but without its list of tenants, which would be squared."""
