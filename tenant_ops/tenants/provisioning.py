@@ -278,10 +278,25 @@ CREATE TABLE quarantine (
     line        bigint,
     column_name text,
     value       text,
+    check_name  text NOT NULL,
     reason      text NOT NULL,
     raw         jsonb,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE load (
+    id          uuid PRIMARY KEY,
+    dataset     text NOT NULL,
+    definition  text NOT NULL,
+    columns     text[] NOT NULL,
+    files       jsonb NOT NULL,
+    state       text NOT NULL CHECK (state IN ('staging', 'staged', 'merged')),
+    conflict    text,
+    report      jsonb,
+    started_at  timestamptz NOT NULL,
+    finished_at timestamptz
+);
+CREATE UNIQUE INDEX load_open ON load (dataset) WHERE state <> 'merged';
+CREATE INDEX load_done ON load (dataset, finished_at);
 RESET ROLE;
 RESET search_path;
 """)

@@ -1,4 +1,4 @@
-"""The control plane: registry, credentials, audit log, load ledger, backup catalog, reports.
+"""The control plane: registry, credentials, audit log, backup catalog, reports.
 
 Written as SQL: this is what stands in the database, and what an operator reads in psql.
 """
@@ -90,22 +90,6 @@ CREATE INDEX report_run ON tenant_ops.report (run_id);
 CREATE INDEX report_tenant ON tenant_ops.report (tenant_id, operation, finished_at DESC);
 """
 
-LOADING = """
-CREATE TABLE tenant_ops.load (
-    id              uuid PRIMARY KEY,
-    tenant_id       uuid NOT NULL REFERENCES tenant_ops.tenant,
-    dataset         text NOT NULL,
-    content_sha256  text NOT NULL,
-    definition      text NOT NULL,
-    files           jsonb NOT NULL,
-    state           text NOT NULL CHECK (state IN ('staging', 'staged', 'merged', 'failed')),
-    report          jsonb,
-    started_at      timestamptz NOT NULL,
-    finished_at     timestamptz
-);
-CREATE INDEX load_tenant ON tenant_ops.load (tenant_id, dataset, started_at DESC);
-"""
-
 BACKUPS = """
 CREATE TABLE tenant_ops.backup (
     id              text PRIMARY KEY,
@@ -174,7 +158,7 @@ CREATE TABLE tenant_ops.cleanup_undo (
 CREATE INDEX cleanup_undo_tenant ON tenant_ops.cleanup_undo (tenant_id, made_at DESC);
 """
 
-SECTIONS = (TENANTS, AUDIT, REPORTS, LOADING, BACKUPS, MONITORING, CLEANUP)
+SECTIONS = (TENANTS, AUDIT, REPORTS, BACKUPS, MONITORING, CLEANUP)
 
 
 def upgrade() -> None:
@@ -190,7 +174,6 @@ def downgrade() -> None:
         "alert",
         "sample",
         "backup",
-        "load",
         "report",
         "audit_head",
         "audit_event",
