@@ -4,6 +4,7 @@ Start at `files.py` (what can be asked for); `layout.py` and `rows.py` make rows
 `recipes.py` makes values look real, `faults.py` spoils a sound set in known places.
 """
 
+from tenant_ops.datasets.synthesis.faults import Fault, corrupt
 from tenant_ops.datasets.synthesis.files import (
     Chunk,
     GeneratedFile,
@@ -13,4 +14,13 @@ from tenant_ops.datasets.synthesis.files import (
 )
 from tenant_ops.datasets.synthesis.shipped import write_shipped
 
-__all__ = ["Chunk", "GeneratedFile", "SynthesisReport", "generate", "write_fixtures", "write_shipped"]
+__all__ = [
+    "Chunk",
+    "Fault",
+    "GeneratedFile",
+    "SynthesisReport",
+    "corrupt",
+    "generate",
+    "write_fixtures",
+    "write_shipped",
+]

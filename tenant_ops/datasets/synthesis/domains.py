@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from tenant_ops.datasets.definition import Between, Column, Length, Matches, OneOf
+from tenant_ops.datasets.definition import Between, Column, Length, Matches, OneOf, Rule
 from tenant_ops.datasets.synthesis import patterns, randomness
 from tenant_ops.datasets.synthesis.randomness import Index
 from tenant_ops.platform.errors import InputError
@@ -169,6 +169,11 @@ def domain(column: Column, calendar: Calendar, distinct: int | None = None) -> D
             return _text(column, distinct)
 
 
+def broken_rules(column: Column, text: str) -> list[Rule]:
+    """The rules of the column that a value, written as text, does not obey."""
+    return [rule for rule in column.rules if not _obeys(column, rule, text)]
+
+
 def arrow(values: Values) -> pa.Array:
     """The values as an Arrow array."""
     return values if isinstance(values, pa.Array) else pa.array(values)
@@ -255,7 +260,7 @@ def _pool(column: Column, found: patterns.Texts, wanted: int) -> Domain:
 
 
 def _obeying(column: Column, values: Sequence[str] | patterns.Iterable[str]) -> list[str]:
-    kept = [value for value in values if _obeys(column, value)]
+    kept = [value for value in values if not broken_rules(column, value)]
     if not kept:
         raise InputError(
             "no sample value was found that obeys its rules.",
@@ -265,22 +270,20 @@ def _obeying(column: Column, values: Sequence[str] | patterns.Iterable[str]) -> 
     return kept
 
 
-def _obeys(column: Column, value: str) -> bool:
-    for rule in column.rules:
-        match rule:
-            case Matches(pattern) if not re.fullmatch(pattern, value):
-                return False
-            case Length(low, high) if not low <= len(value) <= (len(value) if high is None else high):
-                return False
-            case Between(low, high) if column.type != "text":
-                number = Decimal(value)
-                if (low is not None and number < Decimal(repr(low))) or (
-                    high is not None and number > Decimal(repr(high))
-                ):
-                    return False
-            case _:
-                pass
-    return True
+def _obeys(column: Column, rule: Rule, text: str) -> bool:
+    match rule:
+        case OneOf(values):
+            return text in values
+        case Matches(pattern):
+            return re.fullmatch(pattern, text) is not None
+        case Length(low, high):
+            return low <= len(text) and (high is None or len(text) <= high)
+        case Between(low, high) if column.type in _LIMITS:
+            number = Decimal(text)
+            above = low is None or number >= Decimal(repr(low))
+            return above and (high is None or number <= Decimal(repr(high)))
+        case _:
+            return True
 
 
 def _plain_text(low: int, high: int) -> Domain:

@@ -5,9 +5,11 @@ Here: the one list they are made from, and the function that makes them again. N
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tenant_ops.datasets.definition import Catalog
-from tenant_ops.datasets.synthesis.files import SynthesisReport, write_fixtures
+from tenant_ops.datasets.synthesis.faults import corrupt
+from tenant_ops.datasets.synthesis.files import write_fixtures
 
 # One of each kind a loader meets: JSON array, one object per line, compressed; CSV for the rest.
 FORMATS = {
@@ -33,19 +35,21 @@ SETS = (
     ShippedSet("professional", rows=400, seed=2),
     ShippedSet("enterprise", rows=1_100, seed=3),
 )
+FAULTY = ShippedSet("faulty", rows=120, seed=4)
 
 
-def write_shipped(catalog: Catalog, root: Path) -> dict[str, SynthesisReport]:
-    """Write the sound sets to `<root>/<catalog version>/<set>/`.
+def write_shipped(catalog: Catalog, root: Path) -> tuple[Path, ...]:
+    """Write every set to `<root>/<catalog version>/<set>/`, the faulty one spoilt; return the folders.
 
     Args:
-        catalog: The shipped catalog; the sets of a catalog of another version stand beside these.
+        catalog: The catalog the sets are for; sets of other versions are left alone.
         root: The `fixtures` folder.
     """
     folder = root / catalog.version
-    return {
-        each.name: write_fixtures(
-            catalog, folder / each.name, rows=each.rows, seed=each.seed, formats=FORMATS
-        )
-        for each in SETS
-    }
+    for each in SETS:
+        write_fixtures(catalog, folder / each.name, rows=each.rows, seed=each.seed, formats=FORMATS)
+    with TemporaryDirectory() as sound:
+        plain = {name: suffix.partition(".")[0] for name, suffix in FORMATS.items()}
+        write_fixtures(catalog, Path(sound), rows=FAULTY.rows, seed=FAULTY.seed, formats=plain)
+        corrupt(catalog, Path(sound), folder / FAULTY.name)
+    return tuple(folder / each.name for each in (*SETS, FAULTY))
