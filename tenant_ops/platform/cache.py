@@ -67,6 +67,15 @@ def open_cache(redis_url: str | None, home: Path, *, pool_size: int = 10) -> "Ca
     return Cache(start_or_join)
 
 
+def stop(home: Path) -> None:
+    """Stop the embedded cache server of `home` under all of its users.
+
+    Raises:
+        OperationFailed: it does not stop.
+    """
+    shared_server.stop(_EmbeddedValkey(home / "cache"))
+
+
 class Cache:
     """Keys of tenants on one server; safe to share between threads.
 
@@ -100,9 +109,14 @@ class Cache:
         if keys:
             self._ask(lambda client: client.unlink(*keys), None)
 
+    def count_tenant(self, tenant_key: str) -> int:
+        """How many keys one tenant has."""
+        pattern = _pattern(tenant_key)
+        return self._ask(lambda client: sum(1 for _ in client.scan_iter(pattern, count=KEYS_PER_SCAN)), 0)
+
     def clear_tenant(self, tenant_key: str) -> int:
         """Forget everything of one tenant and nothing of another; returns how many keys that were."""
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", _key(tenant_key, "")) + "*"
+        pattern = _pattern(tenant_key)
 
         def clear(client: Any) -> int:
             cleared, cursor = 0, None
@@ -185,3 +199,7 @@ def _key(tenant_key: str, name: str) -> str:
     if not tenant_key or ":" in tenant_key:
         raise ValueError(f"{tenant_key!r} cannot be told apart from other tenants in a cache key.")
     return f"{tenant_key}:{name}"
+
+
+def _pattern(tenant_key: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", _key(tenant_key, "")) + "*"

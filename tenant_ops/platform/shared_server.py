@@ -40,6 +40,7 @@ from tenant_ops.platform.errors import NotAvailable, OperationFailed
 
 START_PATIENCE_S = 300.0  # crash recovery replays up to max_wal_size before the server answers
 SILENCE_PATIENCE_S = 60.0  # but a server listens from its first second
+MOST_LAUNCHES = 3  # others may stop or kill the server while it starts
 STOP_PATIENCE_S = 30.0
 POLL_S = 0.005
 LOG_LINES_SHOWN = 12
@@ -256,7 +257,7 @@ def stop(server: SharedServer, *, patience_s: float = STOP_PATIENCE_S) -> None:
 
 
 def _start_or_join(server: SharedServer) -> None:
-    launched, started = False, time.monotonic()
+    launched, started = 0, time.monotonic()
     for _ in _moments(START_PATIENCE_S):
         if server.answers():
             return
@@ -267,10 +268,10 @@ def _start_or_join(server: SharedServer) -> None:
                 break
             continue
         try:
-            if launched:
+            if launched == MOST_LAUNCHES:
                 raise server.failure("does not start", server.read_log())
             server.launch(lock)
-            launched = True
+            launched += 1
         except OSError as error:
             raise server.failure("does not start", str(error)) from error
         finally:

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenant_ops.platform import cache as cache_module
-from tenant_ops.platform import shared_server
 from tenant_ops.platform.cache import Cache, open_cache
 from tenant_ops.platform.errors import InputError
 
@@ -23,7 +22,7 @@ from tenant_ops.platform.errors import InputError
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("cache") / "Käse & 'Brot' 日本"
     yield home
-    shared_server.stop(cache_module._EmbeddedValkey(home / "cache"))
+    cache_module.stop(home)
 
 
 @pytest.fixture(scope="module")

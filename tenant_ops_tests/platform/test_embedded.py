@@ -425,6 +425,16 @@ def test_a_cluster_that_cannot_be_made_leaves_no_half_of_one(tmp_path: Path, sta
 
 
 @pytest.mark.slow
+def test_a_machine_that_refuses_the_larger_shared_buffers_gets_the_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "SHARED_BUFFERS", ("8000GB", "16MB"))
+
+    assert setting(postgres(tmp_path / "home"), "shared_buffers") == "16MB"
+    stop(tmp_path / "home")
+
+
+@pytest.mark.slow
 def test_six_processes_starting_at_once_share_one_new_server(tmp_path: Path, start_client: Callable) -> None:
     home = tmp_path / "home"
     clients = [start_client(home) for _ in range(6)]
