@@ -146,10 +146,12 @@ class _EmbeddedPostgres(SharedServer):
         )
 
     def read_log(self) -> str:
-        """What was said before the log collector started, then the end of its newest file."""
-        logs = sorted((self.data / "log").glob("*.log"), key=lambda log: log.stat().st_mtime)
-        collected = logs[-1].read_text(errors="replace")[-10_000:] if logs else ""
-        return f"{collected}\n{super().read_log()}"
+        """What was said until the log collector took over, then the end of its newest file."""
+        log = super().read_log()
+        if "redirecting log output to logging collector" in log:
+            newest = max((self.data / "log").iterdir(), key=lambda path: path.stat().st_mtime)
+            log += newest.read_text(errors="replace")[-10_000:]
+        return log
 
     def _check_version(self) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()

@@ -381,6 +381,11 @@ def test_a_server_that_cannot_start_says_what_its_log_says(home: Path) -> None:
         postgres(home)
 
     configuration.write_text(good)
+    (home / "postgres/data/global/pg_control").rename(home / "pg_control")
+    with pytest.raises(OperationFailed, match="could not find the database system"):
+        postgres(home)
+
+    (home / "pg_control").rename(home / "postgres/data/global/pg_control")
     assert ask(postgres(home), "SELECT 1") == "1"
 
 
