@@ -145,6 +145,20 @@ class Fleet:
             finally:
                 _HELD.reset(token)
 
+    @contextmanager
+    def control_within(self, tenant: Tenant, connection: psycopg.Connection) -> Generator[psycopg.Connection]:
+        """The control plane, as the last thing a tenant's `session` does before it commits.
+
+        Where both share a server it is the same transaction, so what was done and the record of it stand or
+        fall together. Otherwise it commits just before the session does.
+        """
+        if self.database(tenant) is self.control:
+            connection.execute("SELECT set_config('role', 'none', true)")
+            yield connection
+            return
+        with self.control.transaction() as control:
+            yield control
+
     def files(self, tenant: Tenant) -> Path:
         """The directory of the tenant's files."""
         return self.settings.home / "tenants" / tenant.key / "files"

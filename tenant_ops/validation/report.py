@@ -1,0 +1,249 @@
+"""What validation plans and what it found: frozen values and the score made from them.
+
+Here: plans, findings, outcomes, the score. Not here: finding things (`run.py`), showing them
+(`documents.py`).
+
+The score of anything (a dataset, a level, the tenant) starts at 100 and loses a share of what is left for
+each rule broken there: half for a critical one, 12 % for an error, 3 % for a warning, nothing for an info.
+A critical finding caps it at 49. Nothing is averaged, so a broken small table does not hide behind sound big
+ones. Where fewer than half of the rules could be checked and nothing was found, it is unknown (None), not
+100; a tenant's is unknown when that of a level asked for is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import floor, prod
+
+from tenant_ops.validation.rules import SEVERITIES, Level, Rule, Severity
+
+PENALTY: dict[Severity, float] = {"critical": 0.5, "error": 0.12, "warning": 0.03, "info": 0.0}
+CRITICAL_CAP = 49
+LEAST_COVERAGE = 0.5
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """Which rules would be checked on a tenant, and how.
+
+    Attributes:
+        types: The levels.
+        auto_fix: Whether safe fixes are applied afterwards.
+        statement_timeout_s: Longest single query in seconds.
+        samples: Most keys named per finding.
+    """
+
+    tenant: str
+    tenant_id: str
+    version: str | None
+    types: tuple[Level, ...]
+    rules: tuple[Rule, ...]
+    auto_fix: bool
+    statement_timeout_s: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem.
+
+    Attributes:
+        key: Names this problem for as long as it lasts: rule and subject.
+        subject: What is wrong: `tracks.isrc`, `role t_..._app`.
+        count: Rows or objects concerned.
+        sample: Some of the rows, by key; personal data is masked.
+        fixable: Whether a safe fix is offered.
+    """
+
+    key: str
+    rule: str
+    level: Level
+    severity: Severity
+    dataset: str | None
+    subject: str
+    message: str
+    count: int
+    sample: tuple[str, ...]
+    remediation: str
+    fixable: bool = False
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """A rule that says nothing about the tenant this time, and why."""
+
+    rule: str
+    level: Level
+    dataset: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one level or dataset did.
+
+    Attributes:
+        name: The level or the dataset.
+        score: 0 to 100, or None: unknown.
+        rules: Rules planned.
+        checked: Rules that could be checked.
+        failed: Rules that found something.
+        worst: The gravest severity found.
+        rows: Rows of the dataset, where they were counted.
+    """
+
+    name: str
+    score: int | None
+    rules: int
+    checked: int
+    failed: int
+    worst: Severity | None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class FixStep:
+    """One change that would mend one finding.
+
+    Attributes:
+        rule: The broken rule.
+        change: What is done, in words.
+        rows: Rows that would change; 0 for upkeep that changes none.
+        sample: Some of those rows, by key, with their text's length before and after.
+        undoable: Whether earlier values are kept so that it can be undone.
+    """
+
+    rule: str
+    dataset: str
+    change: str
+    rows: int
+    sample: tuple[str, ...]
+    undoable: bool
+
+
+@dataclass(frozen=True)
+class FixPlan:
+    """The safe fixes a tenant's findings allow."""
+
+    tenant: str
+    tenant_id: str
+    steps: tuple[FixStep, ...]
+
+
+@dataclass(frozen=True)
+class FixOutcome:
+    """What became of one step: it was done, or it was rolled back for a reason."""
+
+    rule: str
+    dataset: str
+    rows: int
+    done: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FixReport:
+    """What fixing did.
+
+    Attributes:
+        fix_id: By which it can be undone; None when nothing was kept to undo.
+    """
+
+    tenant: str
+    fix_id: str | None
+    outcomes: tuple[FixOutcome, ...]
+
+
+@dataclass(frozen=True)
+class UndoReport:
+    """What undoing did.
+
+    Attributes:
+        restored: Rows that have their earlier value again.
+        changed_since: Rows left alone because they were changed or removed after the fix.
+    """
+
+    tenant: str
+    fix_id: str
+    restored: int
+    changed_since: int
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What validation found.
+
+    Attributes:
+        score: 0 to 100, or None: unknown.
+        coverage: Share of the planned rules that could be checked, each level weighing the same.
+        levels: Outcome per level.
+        datasets: Outcome per dataset, over all levels.
+        findings: Worst first.
+        unchecked: Rules without evidence: the server cannot tell, or the table has no rows.
+        explanation: Why the score is what it is, one line per broken rule.
+        fixes: What auto-fix did, when it was asked for; findings are those left afterwards.
+        seconds: Wall-clock time.
+    """
+
+    tenant: str
+    tenant_id: str
+    version: str | None
+    score: int | None
+    coverage: float
+    levels: tuple[Outcome, ...]
+    datasets: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...]
+    explanation: tuple[str, ...]
+    fixes: FixReport | None
+    started_at: str
+    seconds: float
+
+    def found(self, *severities: Severity) -> tuple[Finding, ...]:
+        """The findings of these severities."""
+        return tuple(finding for finding in self.findings if finding.severity in severities)
+
+
+def score(findings: Iterable[Finding], coverage: float) -> int | None:
+    """The score for these findings; see the module for how."""
+    broken: dict[str, Severity] = {finding.rule: finding.severity for finding in findings}
+    if not broken and coverage < LEAST_COVERAGE:
+        return None
+    whole = floor(100 * prod(1 - PENALTY[severity] for severity in broken.values()))
+    return min(whole, CRITICAL_CAP) if "critical" in broken.values() else whole
+
+
+def explain(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """What each broken rule took from the score, worst first."""
+    lines: list[str] = []
+    left = 100.0
+    ordered = worst_first(findings)
+    for rule in dict.fromkeys(finding.rule for finding in ordered):
+        found = [finding for finding in ordered if finding.rule == rule]
+        lost = left * PENALTY[found[0].severity]
+        left -= lost
+        count = sum(finding.count for finding in found)
+        lines.append(f"-{lost:.0f}: {rule} ({found[0].severity}), {count:,} found")
+    if ordered and ordered[0].severity == "critical" and left > CRITICAL_CAP:
+        lines.append(f"-{left - CRITICAL_CAP:.0f}: a critical finding caps the score at {CRITICAL_CAP}")
+    return tuple(lines)
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings by severity, then by key."""
+    return tuple(sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.key)))
+
+
+def outcome(
+    name: str, rules: list[Rule], unchecked: set[str], findings: list[Finding], rows: int | None = None
+) -> Outcome:
+    """The outcome of the rules of one level or dataset."""
+    checked = sum(rule.id not in unchecked for rule in rules)
+    return Outcome(
+        name=name,
+        score=score(findings, checked / len(rules) if rules else 0.0),
+        rules=len(rules),
+        checked=checked,
+        failed=len({finding.rule for finding in findings}),
+        worst=worst_first(findings)[0].severity if findings else None,
+        rows=rows,
+    )

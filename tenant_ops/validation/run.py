@@ -1,0 +1,162 @@
+"""Validating a tenant: plan which rules, examine, fix if asked, report.
+
+Here: `plan_validation` and `execute_validation`. Not here: how rules are checked (`examination.py`), what
+they are (`levels/`), how fixes work (`fixes.py`).
+"""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+from tenant_ops.platform.errors import InputError
+from tenant_ops.tenants import Fleet, State, Tenant
+from tenant_ops.validation.evidence import Background, Evidence
+from tenant_ops.validation.examination import Examined, examine
+from tenant_ops.validation.fixes import execute_fixes, plan_fixes
+from tenant_ops.validation.levels import applies, shipped_rules
+from tenant_ops.validation.report import (
+    FixReport,
+    Outcome,
+    ValidationPlan,
+    ValidationReport,
+    explain,
+    outcome,
+    score,
+    worst_first,
+)
+from tenant_ops.validation.rules import LEVELS, Level, Rule
+
+STATEMENT_TIMEOUT_S = 60.0
+SAMPLES = 5
+
+
+def plan_validation(
+    fleet: Fleet,
+    tenant: Tenant,
+    *,
+    types: Sequence[str] | None = None,
+    rules: Sequence[Rule] = (),
+    auto_fix: bool = False,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    samples: int = SAMPLES,
+) -> ValidationPlan:
+    """Look at which rules would be checked on the tenant, changing nothing.
+
+    Args:
+        fleet: The fleet; its catalog says which datasets there are.
+        tenant: Whose data.
+        types: Levels; all five when None or empty.
+        rules: Rules of your own, beside the shipped ones.
+        auto_fix: Whether to apply the safe fixes and validate again.
+        statement_timeout_s: Longest single query in seconds.
+        samples: Most rows named per finding.
+
+    Raises:
+        InputError: a level is unknown, or two rules share an id.
+    """
+    levels = _levels(types)
+    known = (*shipped_rules(fleet.catalog), *(rule for rule in rules if applies(rule, fleet.catalog)))
+    twice = sorted({rule.id for rule in known if sum(other.id == rule.id for other in known) > 1})
+    if twice:
+        raise InputError(f"two rules have the id {twice[0]!r}.", fix="Give your rule another name.")
+    return ValidationPlan(
+        tenant=tenant.slug,
+        tenant_id=str(tenant.id),
+        version=tenant.version,
+        types=levels,
+        rules=tuple(rule for rule in known if rule.level in levels),
+        auto_fix=auto_fix,
+        statement_timeout_s=statement_timeout_s,
+        samples=samples,
+    )
+
+
+def execute_validation(fleet: Fleet, plan: ValidationPlan) -> ValidationReport:
+    """Check every rule of the plan and report what was found; writes only when the plan says auto-fix.
+
+    Tables stay free for others: each level, and in the data level each table, is a short read-only
+    transaction of its own.
+
+    Raises:
+        InputError: the tenant is gone, or in a state without tables.
+        OperationFailed: the server went away.
+    """
+    started_at, clock = fleet.clock(), perf_counter()
+    tenant = fleet.registry.get(plan.tenant).require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
+    if str(tenant.id) != plan.tenant_id:
+        raise InputError(
+            "the plan was made for an earlier tenant of that name.", where=f"tenant {plan.tenant}"
+        )
+    examined = _examine(fleet, tenant, plan)
+    fixes: FixReport | None = None
+    if plan.auto_fix:
+        fixes = execute_fixes(fleet, plan, plan_fixes(fleet, plan, examined.findings))
+        if any(step.done for step in fixes.outcomes):
+            examined = _examine(fleet, tenant, plan)
+    levels = _level_outcomes(plan, examined)
+    findings = worst_first(examined.findings)
+    coverages = [level.checked / level.rules for level in levels if level.rules]
+    return ValidationReport(
+        tenant=tenant.slug,
+        tenant_id=str(tenant.id),
+        version=tenant.version,
+        score=score(findings, min(coverages, default=0.0)),
+        coverage=round(sum(coverages) / max(1, len(coverages)), 4),
+        levels=levels,
+        datasets=_dataset_outcomes(fleet, plan, examined),
+        findings=findings,
+        unchecked=tuple(examined.unchecked),
+        explanation=explain(findings),
+        fixes=fixes,
+        started_at=started_at.isoformat(),
+        seconds=round(perf_counter() - clock, 4),
+    )
+
+
+def _examine(fleet: Fleet, tenant: Tenant, plan: ValidationPlan) -> Examined:
+    background = Background.gather(fleet, tenant)
+    examined = Examined()
+    groups: dict[tuple[str, str | None], list[Rule]] = {}
+    for rule in plan.rules:
+        table = rule.dataset if rule.level in {"data", "business"} else None
+        groups.setdefault((rule.level, table), []).append(rule)
+    for rules in groups.values():
+        with fleet.session(tenant, "owner", statement_timeout_s=plan.statement_timeout_s) as connection:
+            connection.execute("SET TRANSACTION READ ONLY")
+            examine(Evidence(background, connection), rules, samples=plan.samples, into=examined)
+    return examined
+
+
+def _level_outcomes(plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
+    unchecked = {one.rule for one in examined.unchecked}
+    return tuple(
+        outcome(
+            level,
+            [rule for rule in plan.rules if rule.level == level],
+            unchecked,
+            [finding for finding in examined.findings if finding.level == level],
+        )
+        for level in plan.types
+    )
+
+
+def _dataset_outcomes(fleet: Fleet, plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
+    unchecked = {one.rule for one in examined.unchecked}
+    return tuple(
+        outcome(
+            dataset.name,
+            [rule for rule in plan.rules if rule.dataset == dataset.name],
+            unchecked,
+            [finding for finding in examined.findings if finding.dataset == dataset.name],
+            examined.rows.get(dataset.name),
+        )
+        for dataset in fleet.catalog
+    )
+
+
+def _levels(types: Sequence[str] | None) -> tuple[Level, ...]:
+    unknown = sorted(set(types or ()) - set(LEVELS))
+    if unknown:
+        raise InputError(
+            f"there is no validation type {unknown[0]!r}.", fix=f"Choose from: {', '.join(LEVELS)}."
+        )
+    return tuple(level for level in LEVELS if not types or level in types)

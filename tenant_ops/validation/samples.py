@@ -1,0 +1,26 @@
+"""Rows named in reports: by key, with personal data masked.
+
+Here: the one place where a value of a tenant's row becomes text of a report.
+Not here: masks (`platform/masking.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tenant_ops.datasets import Catalog
+
+LONGEST = 60
+HIDDEN = "***"
+
+
+def name_row(catalog: Catalog, dataset: str | None, key: Mapping[str, Any]) -> str:
+    """`user_id=0f3c..., position=3`: a column of no dataset, or with personal data, is masked."""
+    return ", ".join(f"{name}={_shown(catalog, dataset, name, value)}" for name, value in key.items())
+
+
+def _shown(catalog: Catalog, dataset: str | None, name: str, value: Any) -> str:
+    column = catalog[dataset].by_name.get(name) if dataset and dataset in catalog else None
+    if column is None or column.privacy is not None:
+        return HIDDEN
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
