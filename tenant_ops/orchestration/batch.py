@@ -33,7 +33,7 @@ from tenant_ops.orchestration.instance import (
     log_planned,
     version_tags,
 )
-from tenant_ops.orchestration.partitions import TENANTS, named
+from tenant_ops.orchestration.partitions import TENANTS, named, partition_keys
 from tenant_ops.platform.errors import InputError, TenantOpsError
 
 # A job's tag with the command that runs it, `tenant-ops load-fixtures`, to which tenants are added.
@@ -152,26 +152,24 @@ class Batch(dg.ConfigurableResource):
         for outcome in [outcome for outcome in failed if not outcome.failed_at][:MOST_NAMED]:
             step.context.log.error(f"{outcome.tenant}: {outcome.reason}\n{outcome.trace}".rstrip())
         if failed and (len(failed) == len(tenants) or not leads_to_partitions(step.context, TENANTS)):
-            raise failure(step, len(tenants), failed)
+            raise failure(step, tenants, failed)
 
     def _attempts(self, attempt: Callable[[str], Outcome], tenants: list[str]) -> Iterator[list[Outcome]]:
         """The outcomes as they come, in groups; of a run that is stopped, those that came before."""
-        done: list[Outcome] = []
-        written = time.monotonic()
         with ThreadPoolExecutor(self.threads, "tenant") as pool:
             jobs = [pool.submit(copy_context().run, _isolated, attempt, tenant) for tenant in tenants]
+            left, done, flushed = set(jobs), [], time.monotonic()
             try:
                 for job in as_completed(jobs):
+                    left.remove(job)
                     done.append(job.result())
-                    if len(done) >= GROUP or time.monotonic() - written > GROUP_SECONDS:
+                    if not left or len(done) >= GROUP or time.monotonic() - flushed > GROUP_SECONDS:
                         yield done
-                        done, written = [], time.monotonic()
+                        done, flushed = [], time.monotonic()
             except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
                 pool.shutdown(wait=True, cancel_futures=True)
-                yield done
+                yield [*done, *(job.result() for job in left if not job.cancelled())]
                 raise
-        if done:
-            yield done
 
 
 def _isolated(attempt: Callable[[str], Outcome], tenant: str) -> Outcome:
@@ -246,9 +244,10 @@ class _Step:
                     )
 
 
-def failure(step: "_Step", of: int, failed: Sequence[Outcome]) -> dg.Failure:
+def failure(step: "_Step", tenants: Sequence[str], outcomes: Iterable[Outcome]) -> dg.Failure:
     """The one failure of a run: who failed, why, and the command that retries exactly these tenants."""
-    retry = retry_command(step.context, [outcome.tenant for outcome in failed])
+    failed = sorted(outcomes, key=lambda outcome: tenants.index(outcome.tenant))
+    retry = "\n  ".join(retry_commands(step.context, [outcome.tenant for outcome in failed]))
     here = ", ".join(key.to_user_string() for key in step.keys)
     named = "".join(f"\n  {o.tenant} at {o.failed_at or here}: {o.reason}" for o in failed[:MOST_NAMED])
     more = f"\n  and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
@@ -257,7 +256,7 @@ def failure(step: "_Step", of: int, failed: Sequence[Outcome]) -> dg.Failure:
         for o in failed[:MOST_LISTED]
     ]
     return dg.Failure(
-        f"{len(failed)} of {of} tenants failed:{named}{more}\nRetry: {retry}",
+        f"{len(failed)} of {len(tenants)} tenants failed:{named}{more}\nRetry:\n  {retry}",
         metadata={
             "failed": dg.MetadataValue.table(rows),
             "tenants": dg.MetadataValue.text(",".join(outcome.tenant for outcome in failed)),
@@ -268,17 +267,18 @@ def failure(step: "_Step", of: int, failed: Sequence[Outcome]) -> dg.Failure:
     )
 
 
-def retry_command(context: Context, tenants: Sequence[str]) -> str:
-    """A command line that runs this run's job, or its assets, again for `tenants` alone."""
-    names = ",".join(tenants)
+def retry_commands(context: Context, tenants: Sequence[str]) -> list[str]:
+    """Command lines that run this run's job, or its assets, again for `tenants` alone: as a rule, one."""
+    keys, job = partition_keys(tenants), context.run.job_name
     if command := context.run.tags.get(COMMAND_TAG):
-        return f"{command} --tenant-id {names}"
-    if not context.run.job_name.startswith("__"):  # Dagster's own jobs cannot be named on a command line
-        tags = json.dumps({"dagster/partition": names})
-        return f"dagster job execute -m tenant_ops.definitions -j {context.run.job_name} --tags '{tags}'"
+        return [f"{command} --tenant-id {key}" for key in keys]
+    if not job.startswith("__"):  # Dagster's own jobs cannot be named on a command line
+        execute = f"dagster job execute -m tenant_ops.definitions -j {job} --tags"
+        return [f"{execute} '{json.dumps({'dagster/partition': key})}'" for key in keys]
     chosen = sorted(context.job_def.asset_layer.selected_asset_keys)
     assets = ",".join(key.to_user_string() for key in chosen)
-    return f"dagster asset materialize -m tenant_ops.definitions --select '{assets}' --partition {names}"
+    materialize = f"dagster asset materialize -m tenant_ops.definitions --select '{assets}' --partition"
+    return [f"{materialize} {key}" for key in keys]
 
 
 def tenants_of(context: Context) -> list[str]:

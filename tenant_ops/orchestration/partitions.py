@@ -15,12 +15,15 @@ from typing import Any
 import click
 import dagster as dg
 
-from tenant_ops.platform.errors import UnknownTenant
+from tenant_ops.platform.errors import TenantOpsError, UnknownTenant
 
 # One INSERT carries every key of a call; 5,000 keeps it near 200 KB (100,000 keys: 4.1 s in such chunks).
 ADD_CHUNK = 5_000
 # Dagster deletes partitions one statement each (about 11 ms); 500 keep a sensor tick under 6 s.
 MOST_REMOVALS = 500
+
+# Postgres cannot index a run tag of more than about 2,450 incompressible characters.
+MOST_IN_A_KEY, LONGEST_KEY = 100, 2_400
 
 NAME = "tenant"
 KnownSlugs = Callable[[list[str]], set[str]]
@@ -40,8 +43,8 @@ class TenantPartitions(dg.DynamicPartitionsDefinition):
     """The partitions of every per-tenant asset: one per tenant, keyed by its slug.
 
     Where Dagster takes one partition key it may name several tenants, `acme,globex`: one run then works on
-    exactly these, which need not be neighbours as in a range (a slug has no comma). About 100 fit into a
-    run tag, which Postgres indexes.
+    exactly these, which need not be neighbours as in a range (a slug has no comma). `partition_keys`
+    makes them.
 
     A tenant that is in the registry but not yet among the partitions of this Dagster instance is added
     the first time it is named, so a new instance works before any sensor has run.
@@ -62,7 +65,8 @@ class TenantPartitions(dg.DynamicPartitionsDefinition):
     ) -> bool:
         """Whether every tenant named is a partition here, after adding those only the registry has."""
         with dg.partition_loading_context(current_time, dynamic_partitions_store) as loading:
-            return not self._unknown(named(partition_key), loading.dynamic_partitions_store)
+            tenants = named(partition_key)
+            return bool(tenants) and not self._unknown(tenants, loading.dynamic_partitions_store)
 
     def validate_partition_key(self, partition_key: str, context: Any) -> None:
         """Pass silently when every tenant named exists.
@@ -105,11 +109,19 @@ class TenantPartitions(dg.DynamicPartitionsDefinition):
         """
         self.require(instance, [first, last])
         tenants = list(instance.get_dynamic_partitions(NAME))
-        return tenants[tenants.index(first) : tenants.index(last) + 1]
+        start, end = sorted((tenants.index(first), tenants.index(last)))
+        return tenants[start : end + 1]
 
     def _unknown(self, tenants: Sequence[str], instance: Any) -> list[str]:
         missing = _without(tenants, instance.get_existing_dynamic_partitions(NAME, list(tenants)))
-        adopted = [slug for slug in missing if slug in self.known_slugs(missing)]
+        if not missing:
+            return []
+        try:
+            registered = self.known_slugs(missing)
+        except TenantOpsError as error:
+            raise click.ClickException(str(error)) from error
+        can_add = hasattr(instance, "add_dynamic_partitions")  # a read-only view of an instance cannot
+        adopted = [slug for slug in missing if can_add and slug in registered]
         if adopted:
             instance.add_dynamic_partitions(NAME, adopted)
         return _without(missing, adopted)
@@ -121,6 +133,23 @@ TENANTS = TenantPartitions()
 def named(partition_key: str) -> list[str]:
     """The tenants a partition key names, each once: `acme,globex` is two."""
     return list(dict.fromkeys(part.strip() for part in partition_key.split(",") if part.strip()))
+
+
+def partition_keys(tenants: Iterable[str]) -> list[str]:
+    """As few partition keys as can name all of `tenants`, in their order: one run for each.
+
+    A run works on at most 100 tenants, and on no more than its run tag can name.
+    """
+    keys: list[str] = []
+    count = 0
+    for tenant in dict.fromkeys(tenants):
+        if keys and count < MOST_IN_A_KEY and len(keys[-1]) + len(tenant) < LONGEST_KEY:
+            keys[-1] += f",{tenant}"
+            count += 1
+        else:
+            keys.append(tenant)
+            count = 1
+    return keys
 
 
 @dataclass(frozen=True)
