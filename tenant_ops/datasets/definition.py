@@ -155,6 +155,7 @@ class Dataset:
         orders: Row rules over two columns.
         retention: When rows may be cleaned up.
         volume: How many rows generated sample data has.
+        source: The name its rows have in source files (stem, JSON member, table), when that differs.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Dataset:
     orders: tuple[Order, ...] = ()
     retention: Retention | None = None
     volume: Volume = Volume()
+    source: str | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.column_names):
@@ -195,6 +197,11 @@ class Dataset:
             raise InputError(
                 "no primary key; rows could not be merged or compared.", where=f"dataset {self.name!r}"
             )
+
+    @property
+    def source_name(self) -> str:
+        """The name its rows have in source files: a file's stem, a JSON member, a table."""
+        return self.source or self.name
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:

@@ -40,14 +40,19 @@ class Fault:
 
 
 @cache
-def frame_schema(dataset: Dataset) -> pa.DataFrameSchema:
+def frame_schema(dataset: Dataset, columns: tuple[str, ...] | None = None) -> pa.DataFrameSchema:
     """The dataset as pandera sees it: types, required values and rules.
 
     Uniqueness is left out: a frame holds one part of a file, and duplicates may be in another part.
+
+    Args:
+        dataset: Whose rules.
+        columns: The columns that are there, when that is not all of them.
     """
+    present = set(columns or dataset.column_names)
     return pa.DataFrameSchema(
-        {column.name: _column(column) for column in dataset.columns},
-        checks=[_order(order) for order in dataset.orders],
+        {column.name: _column(column) for column in dataset.columns if column.name in present},
+        checks=[_order(order) for order in dataset.orders if {order.first, order.then} <= present],
         name=dataset.name,
         description=dataset.description,
         strict=True,
@@ -67,7 +72,7 @@ def find_faults(dataset: Dataset, frame: pd.DataFrame) -> list[Fault]:
         frame: Typed as `parsing.py` types columns, with a plain running index.
     """
     try:
-        frame_schema(dataset).validate(frame, lazy=True)
+        frame_schema(dataset, tuple(frame.columns)).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         return [fault for error in errors.schema_errors for fault in _faults(error)]
     return []

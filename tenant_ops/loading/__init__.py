@@ -1,0 +1,44 @@
+"""Loading: rows from files into a tenant's tables, typed, checked, and never half.
+
+`plan_load` looks, `execute_load` does; the two steps of each dataset, `stage` and `merge`, can be run on
+their own. How it works is told in `staging.py` and `merging.py`.
+"""
+
+from tenant_ops.loading.merging import merge
+from tenant_ops.loading.operation import execute_load, plan_load
+from tenant_ops.loading.reports import (
+    CheckOutcome,
+    ConflictStrategy,
+    DatasetLoad,
+    DatasetPlan,
+    FileReport,
+    LoadPlan,
+    LoadReport,
+    MergeReport,
+    SourceFile,
+    StageReport,
+    UnknownColumns,
+    checks,
+)
+from tenant_ops.loading.sample import masked_sample
+from tenant_ops.loading.staging import stage
+
+__all__ = [
+    "CheckOutcome",
+    "ConflictStrategy",
+    "DatasetLoad",
+    "DatasetPlan",
+    "FileReport",
+    "LoadPlan",
+    "LoadReport",
+    "MergeReport",
+    "SourceFile",
+    "StageReport",
+    "UnknownColumns",
+    "checks",
+    "execute_load",
+    "masked_sample",
+    "merge",
+    "plan_load",
+    "stage",
+]

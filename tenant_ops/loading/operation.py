@@ -1,0 +1,123 @@
+"""Loading as a whole: the plan, and all its datasets in foreign-key order.
+
+Here: `plan_load` and `execute_load`. Not here: the two steps themselves (`staging.py`, `merging.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+from tenant_ops.loading import ledger
+from tenant_ops.loading.discovery import find_files
+from tenant_ops.loading.merging import merge
+from tenant_ops.loading.reports import (
+    ConflictStrategy,
+    DatasetLoad,
+    DatasetPlan,
+    LoadPlan,
+    LoadReport,
+    UnknownColumns,
+)
+from tenant_ops.loading.staging import stage
+from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.progress import SILENT, Progress
+from tenant_ops.platform.settings import fixtures_root
+from tenant_ops.tenants import Fleet, Tenant
+
+
+def plan_load(
+    fleet: Fleet,
+    tenant: Tenant,
+    *,
+    datasets: Sequence[str] | None = None,
+    source: Path | None = None,
+    conflict: ConflictStrategy = ConflictStrategy.OVERWRITE,
+    batch_rows: int = 100_000,
+    unknown_columns: UnknownColumns = UnknownColumns.REFUSE,
+    max_bad_rows: int | None = None,
+    max_bad_pct: float | None = None,
+    validate: bool = True,
+    force: bool = False,
+) -> LoadPlan:
+    """Look at what a load would do, changing nothing.
+
+    Args:
+        fleet: The fleet.
+        tenant: Whose tables.
+        datasets: Names of the datasets to load, all when None.
+        source: A folder or file; None is the shipped fixtures of the tenant's version and tier.
+        conflict: What happens to rows that are there already.
+        batch_rows: Most rows read, checked and written at a time.
+        unknown_columns: What happens to a column no dataset has.
+        max_bad_rows: Most quarantined rows a dataset may have and still be merged.
+        max_bad_pct: The same in percent of the rows read.
+        validate: Whether rules, keys and references are checked; types always are.
+        force: Also load files whose bytes were loaded before.
+
+    Raises:
+        InputError: a dataset is unknown, or the source is missing or has files that belong to no dataset.
+    """
+    tenant.require()
+    if batch_rows < 1:
+        raise InputError(
+            f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
+        )
+    chosen = fleet.catalog.select(datasets)
+    folder = source or fixtures_root() / (tenant.version or fleet.catalog.version) / tenant.tier_name
+    found = find_files(fleet.catalog, folder, {dataset.name for dataset in chosen})
+    plan = LoadPlan(
+        tenant=tenant.slug,
+        source=str(folder),
+        datasets=(),
+        conflict=ConflictStrategy(conflict),
+        batch_rows=batch_rows,
+        unknown_columns=UnknownColumns(unknown_columns),
+        max_bad_rows=max_bad_rows,
+        max_bad_pct=max_bad_pct,
+        validate=validate,
+    )
+    parts: list[DatasetPlan] = []
+    with fleet.session(tenant) as connection:
+        for dataset in chosen:
+            files = found[dataset.name]
+            loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, files, plan)
+            parts.append(
+                DatasetPlan(
+                    dataset=dataset.name,
+                    files=tuple(file for file in files if file.name not in loaded),
+                    skipped=tuple(file for file in files if file.name in loaded),
+                )
+            )
+    return replace(plan, datasets=tuple(parts))
+
+
+def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -> LoadReport:
+    """Stage every dataset of the plan, then merge them, referenced ones first.
+
+    Staging comes first for all of them: a file that cannot be used is found before any live table changes.
+
+    Raises:
+        InputError: a file cannot be used, or a dataset has more bad rows than the plan allows.
+        OperationFailed: Postgres refused. Datasets merged before the one named stay merged; loading again
+            goes on from there.
+    """
+    started = perf_counter()
+    tenant = fleet.registry.get(plan.tenant).require()
+    with fleet.lock(tenant, "load"):
+        stages = [stage(fleet, tenant, plan, part.dataset, progress=progress) for part in plan.datasets]
+        loads = [DatasetLoad(each.dataset, each, merge(fleet, tenant, plan, each.dataset)) for each in stages]
+    merges = [load.merge for load in loads]
+    return LoadReport(
+        tenant=plan.tenant,
+        source=plan.source,
+        conflict=plan.conflict,
+        datasets=tuple(loads),
+        read=sum(report.read for report in merges),
+        inserted=sum(report.inserted for report in merges),
+        updated=sum(report.updated for report in merges),
+        unchanged=sum(report.unchanged for report in merges),
+        skipped=sum(report.skipped for report in merges),
+        quarantined=sum(report.quarantined for report in merges),
+        seconds=round(perf_counter() - started, 4),
+    )

@@ -1,0 +1,33 @@
+"""A few live rows for people to look at, with personal data masked.
+
+Here: one small query. Not here: where the sample is shown (`orchestration/`).
+"""
+
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from tenant_ops.datasets import Dataset
+from tenant_ops.platform.masking import mask
+from tenant_ops.tenants import Fleet, Tenant
+
+
+def masked_sample(fleet: Fleet, tenant: Tenant, dataset: Dataset, *, limit: int = 5) -> list[dict[str, Any]]:
+    """Up to `limit` rows in key order; private columns are masked, all values are text or None."""
+    query = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("{0}::text AS {0}").format(sql.Identifier(name)) for name in dataset.column_names
+        ),
+        sql.Identifier(dataset.name),
+        # Qualified: the bare name would mean the text in the select list, and miss the index.
+        sql.SQL(", ").join(sql.Identifier(dataset.name, name) for name in dataset.key),
+        sql.Literal(limit),
+    )
+    with fleet.session(tenant, "viewer") as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query).fetchall()
+    private = {column.name: column.privacy for column in dataset.columns if column.privacy}
+    return [
+        {name: mask(value, private[name]) if name in private else value for name, value in row.items()}
+        for row in rows
+    ]

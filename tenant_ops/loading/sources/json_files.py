@@ -1,0 +1,240 @@
+"""JSON files: arrays of objects, one object of such arrays, and NDJSON.
+
+Here: reading them piece by piece, in constant memory, with exact numbers. Not here: what values mean.
+
+The standard library's decoder is used for its position of each value and because it can keep every digit of
+a number; a streaming parser that replaces what it cannot read (ijson turns a lone surrogate into `?`) would
+change data without a word.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from tenant_ops.datasets import Dataset
+from tenant_ops.loading.sources.batch import Batch, Reject, batch_of_rows, unknown_column
+from tenant_ops.loading.sources.streams import LONGEST_ROW, Utf8Stream, too_long
+from tenant_ops.platform.errors import InputError
+
+NOT_JSON, NOT_OBJECT = "not valid JSON", "not a JSON object"
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+
+
+def read_ndjson(
+    stream: Utf8Stream, dataset: Dataset, *, batch_rows: int, unknown_columns: str
+) -> Iterator[Batch]:
+    """One object a line; a line that is none is rejected, blank lines are passed over."""
+    return _batches(stream, dataset, _lines(stream), batch_rows, unknown_columns)
+
+
+def read_json(
+    stream: Utf8Stream, dataset: Dataset, *, member: str | None, batch_rows: int, unknown_columns: str
+) -> Iterator[Batch]:
+    """The objects of an array, which is the whole file or one of its members.
+
+    Raises:
+        InputError: the file is not JSON, or neither an array nor an object of arrays.
+    """
+    return _batches(stream, dataset, _elements(_Text(stream), member), batch_rows, unknown_columns)
+
+
+def members(stream: Utf8Stream) -> tuple[str, ...] | None:
+    """The names of the arrays in an object, or None when the file is one array.
+
+    Raises:
+        InputError: it is neither.
+    """
+    text = _Text(stream)
+    if text.peek() != "{":
+        text.expect("[", "a JSON array, or an object of arrays")
+        return None
+    return tuple(name for name, _ in _arrays(text))
+
+
+def _batches(
+    stream: Utf8Stream,
+    dataset: Dataset,
+    values: Iterator[tuple[int, Any]],
+    batch_rows: int,
+    unknown_columns: str,
+) -> Iterator[Batch]:
+    known = {column.source_name for column in dataset.columns}
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    rejects: list[Reject] = []
+
+    for position, value in values:
+        if isinstance(value, Reject):
+            rejects.append(value)
+        elif not isinstance(value, dict):
+            rejects.append(Reject(position, NOT_OBJECT, json.dumps(value, default=str)))
+        else:
+            if unknown_columns == "refuse" and not value.keys() <= known:
+                name = next(name for name in value if name not in known)
+                raise unknown_column(dataset, name, f"{stream.name}, line {position}")
+            rows.append(value)
+            lines.append(position)
+        if len(rows) + len(rejects) >= batch_rows:
+            yield batch_of_rows(dataset, dataset.column_names, rows, lines, rejects)
+            rows, lines, rejects = [], [], []
+    if rows or rejects:
+        yield batch_of_rows(dataset, dataset.column_names, rows, lines, rejects)
+
+
+def _lines(stream: Utf8Stream) -> Iterator[tuple[int, Any]]:
+    number = 0
+    for block in stream.blocks():
+        for line in block.decode().removesuffix("\n").split("\n"):
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                yield number, _DECODER.decode(line)
+            except (ValueError, RecursionError):
+                yield number, Reject(number, NOT_JSON, line)
+
+
+def _elements(text: "_Text", member: str | None) -> Iterator[tuple[int, Any]]:
+    if member is None:
+        text.expect("[", "a JSON array")
+        yield from _items(text)
+        text.expect_end()
+        return
+    for name, items in _arrays(text):
+        if name == member:
+            yield from items
+
+
+def _arrays(text: "_Text") -> Iterator[tuple[str, Iterator[tuple[int, Any]]]]:
+    """The arrays in an object, each with its items; other members, and items left over, are passed over."""
+    text.expect("{", "an object of arrays")
+    while text.peek() != "}":
+        name = text.value()
+        if not isinstance(name, str):
+            raise text.wrong("a member name")
+        text.expect(":", "a colon")
+        if text.peek() == "[":
+            text.expect("[", "an array")
+            items = _items(text)
+            yield name, items
+            for _ in items:
+                pass
+        else:
+            text.value()
+        if text.peek() != "}":
+            text.expect(",", "a comma")
+    text.expect("}", "the end of the object")
+    text.expect_end()
+
+
+def _items(text: "_Text") -> Iterator[tuple[int, Any]]:
+    while text.peek() != "]":
+        line = text.line
+        yield line, text.value()
+        if text.peek() != "]":
+            text.expect(",", "a comma")
+    text.expect("]", "the end of the array")
+
+
+class _Text:
+    """The part of a JSON file that is being read: a window that moves on."""
+
+    def __init__(self, stream: Utf8Stream) -> None:
+        self._stream = stream
+        self._blocks = stream.blocks()
+        self._window = ""
+        self._at = 0
+        self._line = 1
+        self._counted = 0
+
+    @property
+    def line(self) -> int:
+        """The line of the place that was reached."""
+        self._line += self._window.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def peek(self) -> str:
+        """The next character that is not blank; empty at the end of the file."""
+        while True:
+            self._at = _BLANK.match(self._window, self._at).end()  # pyright: ignore[reportOptionalMemberAccess]
+            if self._at < len(self._window) or not self._more():
+                return self._window[self._at : self._at + 1]
+
+    def expect(self, character: str, what: str) -> None:
+        """Step over this character.
+
+        Raises:
+            InputError: something else stands there.
+        """
+        if self.peek() != character:
+            raise self.wrong(what)
+        self._at += 1
+
+    def expect_end(self) -> None:
+        """Nothing may follow.
+
+        Raises:
+            InputError: something does.
+        """
+        if self.peek():
+            raise self.wrong("the end of the file")
+
+    def value(self) -> Any:
+        """The value that stands here, whole.
+
+        Raises:
+            InputError: it is not JSON, or longer than a row can be.
+        """
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._window, self._at)
+            except (ValueError, RecursionError) as error:
+                if not self._more():
+                    raise self.wrong("a JSON value", error) from error
+                continue
+            # A number may go on in the next block.
+            if end == len(self._window) and self._more():
+                continue
+            self._at = end
+            return value
+
+    def wrong(self, expected: str, error: Exception | None = None) -> InputError:
+        """The error for what stands here instead."""
+        place = self._at
+        reason = f"not valid JSON: {_plain(error)}" if error else f"expected {expected}"
+        if isinstance(error, json.JSONDecodeError):
+            place = error.pos
+        found = self._window[place : place + 20]
+        line = self.line + self._window.count("\n", self._at, place)
+        return InputError(
+            f"{reason}{f', found {found!r}' if found else ', found the end of the file'}.",
+            where=f"{self._stream.name}, line {line}",
+            fix="The file must be a JSON array of objects, or an object whose members are such arrays.",
+        )
+
+    def _more(self) -> bool:
+        if len(self._window) - self._at > LONGEST_ROW:
+            raise too_long(self._stream.name, self.line)
+        block = next(self._blocks, b"")
+        if not block:
+            return False
+        _ = self.line
+        self._window = self._window[self._at :] + block.decode()
+        self._at = self._counted = 0
+        return True
+
+
+def _plain(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)

@@ -1,0 +1,106 @@
+"""Sources that have types of their own: Parquet files and SQLite databases.
+
+Here: their rows as text. Not here: whether the text fits the dataset.
+"""
+
+# pyarrow.compute makes its functions when it is imported, which pyright cannot see.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as arrow
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from tenant_ops.datasets import Column, Dataset
+from tenant_ops.loading.sources.batch import Batch, batch_of_rows, columns_of, find_invalid
+from tenant_ops.loading.sources.streams import unreadable
+from tenant_ops.platform.errors import InputError
+
+
+def read_parquet(
+    path: Path, name: str, dataset: Dataset, *, batch_rows: int, unknown_columns: str
+) -> Iterator[Batch]:
+    """The rows of a Parquet file, a row group at a time.
+
+    Raises:
+        InputError: it is no Parquet file, or its columns do not fit the dataset.
+    """
+    try:
+        file = parquet.ParquetFile(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise unreadable(name, error) from error
+    with file:
+        names = columns_of(dataset, file.schema_arrow.names, where=name, unknown_columns=unknown_columns)
+        wanted = {source: column for source, column in names.items() if column is not None}
+        start = 1
+        for rows in file.iter_batches(batch_size=batch_rows, columns=list(wanted)):
+            columns = {
+                column: _as_text(rows.column(source), dataset.by_name[column])
+                for source, column in wanted.items()
+            }
+            numbers = arrow.array(range(start, start + rows.num_rows), arrow.int64())
+            start += rows.num_rows
+            yield Batch(columns, numbers, find_invalid(columns))
+
+
+def read_sqlite(
+    path: Path, name: str, table: str, dataset: Dataset, *, batch_rows: int, unknown_columns: str
+) -> Iterator[Batch]:
+    """The rows of one table of a SQLite database, opened read-only.
+
+    Raises:
+        InputError: it is no SQLite database, or the table's columns do not fit the dataset.
+    """
+    with _open_sqlite(path, name) as connection:
+        found = [str(column["name"]) for column in sa.inspect(connection).get_columns(table)]
+        names = columns_of(dataset, found, where=name, unknown_columns=unknown_columns)
+        present = [column for column in names.values() if column is not None]
+        query = sa.select(*(sa.column(source) for source in found)).select_from(sa.table(table))
+        result = connection.execution_options(stream_results=True).execute(query)
+        start = 1
+        for rows in result.mappings().partitions(batch_rows):
+            numbers = list(range(start, start + len(rows)))
+            start += len(rows)
+            yield batch_of_rows(dataset, present, [dict(row) for row in rows], numbers, [])
+
+
+def sqlite_tables(path: Path, name: str) -> tuple[str, ...]:
+    """The names of a SQLite database's tables.
+
+    Raises:
+        InputError: it is no SQLite database.
+    """
+    with _open_sqlite(path, name) as connection:
+        return tuple(sa.inspect(connection).get_table_names())
+
+
+@contextmanager
+def _open_sqlite(path: Path, name: str) -> Iterator[sa.Connection]:
+    """A read-only connection whose errors are sentences."""
+    place = path.absolute().as_uri()
+    url = sa.URL.create("sqlite", database=place, query={"mode": "ro", "uri": "true"})
+    try:
+        with sa.create_engine(url, poolclass=NullPool).connect() as connection:
+            yield connection
+    except sa.exc.DatabaseError as error:
+        raise InputError(f"the database cannot be read: {error.orig}.", where=name) from error
+
+
+def _as_text(values: arrow.Array, column: Column) -> arrow.Array:
+    kind = values.type
+    if arrow.types.is_dictionary(kind):
+        values = values.dictionary_decode()
+        kind = values.type
+    if arrow.types.is_timestamp(kind) and kind.tz is not None:
+        # Arrow spells the wall clock of the zone, so go by UTC.
+        return compute.cast(values.cast(arrow.timestamp(kind.unit, tz="UTC")), arrow.string())
+    if arrow.types.is_nested(kind) or arrow.types.is_binary(kind) or column.type == "jsonb":
+        only = Dataset("values", "", (column,), (column.name,))
+        rows = [{column.source_name: value} for value in values.to_pylist()]
+        return batch_of_rows(only, (column.name,), rows, list(range(len(rows))), []).columns[column.name]
+    return compute.cast(values, arrow.string())
