@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
+from types import FunctionType
 from typing import Any
 from uuid import UUID
 
@@ -37,5 +38,7 @@ def _plain(value: Any) -> Any:
             return value.hex()
         case set() | frozenset():
             return sorted(value)
+        case FunctionType():
+            return f"{value.__module__}.{value.__qualname__}"
         case _:
             raise TypeError(f"{type(value).__name__} does not belong in a report")

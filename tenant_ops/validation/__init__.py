@@ -4,7 +4,7 @@
 mends and undoes, `documents.py` writes the report for people.
 """
 
-from tenant_ops.validation.documents import html, markdown
+from tenant_ops.validation.documents import html, markdown, save_html
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.fixes import execute_fixes, plan_fixes, undo_fixes
 from tenant_ops.validation.levels import shipped_rules
@@ -66,6 +66,7 @@ __all__ = [
     "plan_fixes",
     "plan_validation",
     "rule",
+    "save_html",
     "shipped_rules",
     "undo_fixes",
 ]

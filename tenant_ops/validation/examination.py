@@ -118,7 +118,7 @@ def _bad_rows(evidence: Evidence, rule: Rule, samples: int) -> tuple[bool, int, 
     query = sql.SQL("""
         WITH bad AS MATERIALIZED ({query})
         SELECT {filled}, (SELECT count(*) FROM bad), (
-            SELECT jsonb_agg(to_jsonb(named)) FROM (SELECT * FROM bad ORDER BY bad::text LIMIT {limit}) named
+            SELECT json_agg(to_json(named)) FROM (SELECT * FROM bad ORDER BY bad::text LIMIT {limit}) named
         )
     """).format(query=_trusted(rule.find.query), filled=filled, limit=sql.Literal(samples))
     row = evidence.connection.execute(query, evidence.facts).fetchone()
@@ -130,7 +130,7 @@ def _bad_keys(evidence: Evidence, dataset: Dataset, rule: Rule, samples: int) ->
     assert isinstance(rule.find, Where)
     key = sql.SQL(", ").join(map(sql.Identifier, dataset.key))
     query = sql.SQL(
-        "SELECT jsonb_agg(to_jsonb(named)) "
+        "SELECT json_agg(to_json(named)) "
         "FROM (SELECT {key} FROM {table} WHERE {condition} ORDER BY {key} LIMIT {limit}) named"
     ).format(
         key=key,

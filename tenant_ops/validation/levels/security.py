@@ -217,8 +217,7 @@ def credential_rotation(evidence: Evidence) -> Iterator[Sighting]:
         yield Sighting("credential", "The tenant has no credential on record.")
     for kind, due in background.rotate_at.items():
         if due is not None and due < background.now:
-            days = (background.now - due).days
-            yield Sighting(f"credential {kind}", f"The {kind} was to be rotated {days} days ago.")
+            yield Sighting(f"credential {kind}", f"The {kind} was to be rotated on {due:%Y-%m-%d}.")
 
 
 SECURITY_RULES: tuple[Rule, ...] = (
@@ -233,7 +232,8 @@ SECURITY_RULES: tuple[Rule, ...] = (
     credential_rotation,
 )
 
-# A function without an ACL may be called by PUBLIC; a relation or schema without one only by its owner.
+# A function without an ACL may be called by PUBLIC; a relation or schema without one only by its owner,
+# whose own rights are no grant: who owns things is a rule of its own.
 _GRANTS = """
 WITH spaces AS (
     SELECT oid, nspname, nspacl FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
@@ -256,6 +256,7 @@ SELECT acls.nspname::text, acls.thing, coalesce(g.rolname::text, 'PUBLIC'),
        string_agg(DISTINCT a.privilege_type, ', ')
 FROM acls CROSS JOIN LATERAL aclexplode(acls.acl) a
 LEFT JOIN pg_roles g ON g.oid = a.grantee
+WHERE a.grantee <> a.grantor
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 """
@@ -267,6 +268,7 @@ WITH spaces AS (
     SELECT 'schema ' || nspname AS thing, nspowner AS owner FROM spaces
     UNION ALL
     SELECT c.relname, c.relowner FROM spaces s JOIN pg_class c ON c.relnamespace = s.oid
+    WHERE c.relkind NOT IN ('i', 'I', 'c')
     UNION ALL
     SELECT 'function ' || p.proname, p.proowner FROM spaces s JOIN pg_proc p ON p.pronamespace = s.oid
 )
