@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -39,7 +40,10 @@ class Faults:
 
 def assets(faults: Faults, *, blocking: bool = True) -> list[dg.AssetsDefinition]:
     """Three assets in a row, the first with a check of its rows."""
-    shared = {"partitions_def": TENANTS, "backfill_policy": dg.BackfillPolicy.multi_run(100)}
+    shared: dict[str, Any] = {
+        "partitions_def": TENANTS,
+        "backfill_policy": dg.BackfillPolicy.multi_run(100),
+    }
 
     @dg.asset(
         **shared,
