@@ -62,6 +62,7 @@ class Published:
     """An archive that is complete and visible."""
 
     path: Path
+    manifest: Manifest
     manifest_sha256: str
     stored_bytes: int
 
@@ -191,7 +192,7 @@ class ArchiveWriter:
         self._partial.rename(self.path)
         _sync_path(self.path.parent)
         stored = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        return Published(self.path, sealed_manifest.stored_sha256, stored)
+        return Published(self.path, manifest, sealed_manifest.stored_sha256, stored)
 
     def abandon(self) -> None:
         """Remove what was written so far."""

@@ -146,6 +146,15 @@ class Registry:
             (str(state), reason, now, str(state), now, tenant.id),
         )
 
+    def put_back(
+        self, connection: psycopg.Connection, tenant: Tenant, *, version: str | None, config: dict[str, Any]
+    ) -> None:
+        """What a restore brings back of the registry row: schema version and configuration."""
+        connection.execute(
+            "UPDATE tenant_ops.tenant SET version = %s, config = %s, updated_at = %s WHERE id = %s",
+            (version, Jsonb(config), self._clock(), tenant.id),
+        )
+
     def unknown(self, slug: str) -> UnknownTenant:
         """The sentence for a slug nobody has: how to register it, and what was perhaps meant."""
         similar = get_close_matches(slug, self.slugs(), n=3, cutoff=0.75)

@@ -1,0 +1,219 @@
+"""The catalog: which backups there are. A convenience; the store alone is the truth.
+
+Here: records in the control plane, and rebuilding them from a store. Not here: reading archives
+(`reading.py`), removing them (`retention.py`).
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tenant_ops.backups.crypto import DamagedBackup
+from tenant_ops.backups.keys import key_finder
+from tenant_ops.backups.layout import BACKUP_ID, COMPLETE
+from tenant_ops.backups.reading import Archive, open_archive, read_header, read_key_block
+from tenant_ops.backups.reports import BackupRecord, RebuildReport
+from tenant_ops.platform.errors import InputError, NotAvailable, TenantOpsError
+from tenant_ops.tenants import Fleet, Tenant
+
+
+def store_root(fleet: Fleet, output_path: str | None = None) -> Path:
+    """The directory backups go to.
+
+    Raises:
+        NotAvailable: the path is a URL of a store this version does not write to.
+    """
+    path = output_path or fleet.settings.backup_path
+    if "://" in path:
+        raise NotAvailable(
+            "only directories can hold backups in this version.",
+            where=path,
+            fix="Give a directory; sync it to the object store with its own tool.",
+        )
+    return Path(path).expanduser().resolve()
+
+
+def tenant_folder(root: Path, tenant_id: str | UUID) -> Path:
+    """Where the backups of one tenant lie in a store."""
+    return root / str(tenant_id)
+
+
+def list_backups(fleet: Fleet, tenant: Tenant | None = None) -> tuple[BackupRecord, ...]:
+    """The backups of a tenant, or all, newest first. Those whose directory is gone say so."""
+    with fleet.control.transaction() as connection:
+        rows = (
+            _select(connection, "tenant_id = %(tenant)s", tenant=tenant.id) if tenant else _select(connection)
+        )
+    return tuple(_as_found(row) for row in rows)
+
+
+def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
+    """The backup of an id, an id's beginning, or a path.
+
+    Raises:
+        InputError: there is none, or several begin like that.
+        DamagedBackup: there is one at the path, but it is not what was written.
+    """
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return _at_path(fleet, path.resolve())
+    with fleet.control.transaction() as connection:
+        rows = _select(connection, "starts_with(id, %(id)s)", id=reference)
+    exact = [row for row in rows if row.id == reference] or rows
+    if len(exact) == 1:
+        return _as_found(exact[0])
+    if exact:
+        raise InputError(f"{len(exact)} backups begin with {reference!r}.", fix="Give more of the id.")
+    raise InputError(
+        f"there is no backup {reference!r}.",
+        fix="See `tenant-ops backup list`; for one that is not in the catalog give its path.",
+    )
+
+
+def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:
+    """Open a backup and make sure it is the one the catalog recorded.
+
+    Raises:
+        InputError: it is not there, or its key is not at hand.
+        DamagedBackup: it is not what was written, or not what the catalog recorded.
+    """
+    path = Path(backup.path)
+    archive = open_archive(path, key_finder(fleet, path))
+    if archive.manifest_sha256 != backup.manifest_sha256:
+        raise DamagedBackup(
+            "it was replaced: it is sound in itself, but not the backup that was recorded.",
+            where=f"backup {backup.id}",
+            fix="Find out who could write to the store; another copy may still be the original.",
+        )
+    return archive
+
+
+def add(connection: psycopg.Connection, record: BackupRecord) -> bool:
+    """Enter a backup; False when it was there already."""
+    values = {name: value for name, value in vars(record).items() if name not in ("present", "tenant")}
+    added = connection.execute(
+        """
+        INSERT INTO tenant_ops.backup (
+            id, tenant_id, tenant_slug, type, parent, path, codec, encrypted, key_id, manifest_sha256,
+            version, tables, rows, raw_bytes, stored_bytes, started_at, finished_at, pinned, reason
+        ) VALUES (
+            %(id)s, %(tenant_id)s, %(tenant_slug)s, %(type)s, %(parent)s, %(path)s, %(codec)s,
+            %(encrypted)s, %(key_id)s, %(manifest_sha256)s, %(version)s, %(tables)s, %(rows)s,
+            %(raw_bytes)s, %(stored_bytes)s, %(started_at)s, %(finished_at)s, %(pinned)s, %(reason)s
+        )
+        ON CONFLICT (id) DO NOTHING
+        """,
+        {**values, "tenant_slug": record.tenant},
+    )
+    return added.rowcount == 1
+
+
+def mark_verified(fleet: Fleet, backup_id: str) -> None:
+    """Note that the backup was just read back whole."""
+    with fleet.control.transaction() as connection:
+        connection.execute(
+            "UPDATE tenant_ops.backup SET verified_at = %s WHERE id = %s", (fleet.clock(), backup_id)
+        )
+
+
+def pin(fleet: Fleet, backup_id: str, *, pinned: bool = True) -> None:
+    """Keep a backup from retention, or release it."""
+    with fleet.control.transaction() as connection:
+        connection.execute("UPDATE tenant_ops.backup SET pinned = %s WHERE id = %s", (pinned, backup_id))
+
+
+def remove(fleet: Fleet, backup: BackupRecord) -> None:
+    """Delete a backup for good.
+
+    COMPLETE goes first: a removal that is interrupted leaves something no reader takes for a backup.
+    """
+    path = Path(backup.path)
+    (path / COMPLETE).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    with fleet.control.transaction() as connection:
+        connection.execute("DELETE FROM tenant_ops.backup WHERE id = %s", (backup.id,))
+
+
+def rebuild(fleet: Fleet, root: Path | None = None) -> RebuildReport:
+    """Enter every complete backup of a store, and forget those of this store whose directory is gone.
+
+    Backups that cannot be opened (another master key, damage) are named, not entered.
+    """
+    root = root or store_root(fleet)
+    records: list[BackupRecord] = []
+    unreadable: list[str] = []
+    for path in sorted(root.glob("*/*")):
+        if BACKUP_ID.match(path.name) and (path / COMPLETE).is_file():
+            try:
+                records.append(_read_record(fleet, path))
+            except TenantOpsError as error:
+                unreadable.append(f"{path.name}: {error}")
+    with fleet.control.transaction() as connection:
+        added = sum(add(connection, record) for record in records)
+        gone = [
+            row.id
+            for row in _select(connection)
+            if Path(row.path).is_relative_to(root) and not (Path(row.path) / COMPLETE).is_file()
+        ]
+        connection.execute("DELETE FROM tenant_ops.backup WHERE id = ANY(%s)", (gone,))
+    return RebuildReport(str(root), len(records) + len(unreadable), added, len(gone), tuple(unreadable))
+
+
+def _at_path(fleet: Fleet, path: Path) -> BackupRecord:
+    header = read_header(path)
+    with fleet.control.transaction() as connection:
+        rows = _select(connection, "id = %(id)s", id=header.backup_id)
+    # A copy is the backup wherever it lies; `open_backup` compares its hash with the recorded one.
+    return replace(rows[0], path=str(path)) if rows else _read_record(fleet, path)
+
+
+def _read_record(fleet: Fleet, path: Path) -> BackupRecord:
+    archive = open_archive(path, key_finder(fleet, path))
+    header, manifest = archive.header, archive.manifest
+    key_id = read_key_block(path).tenant_key_id if header.cipher else None
+    finished = manifest.taken_at
+    return BackupRecord(
+        id=header.backup_id,
+        tenant_id=header.tenant_id,
+        tenant=str(manifest.tenant.get("slug", "")),
+        type=header.type,
+        parent=header.parent,
+        path=str(path),
+        codec=header.codec,
+        encrypted=header.cipher is not None,
+        key_id=key_id,
+        manifest_sha256=archive.manifest_sha256,
+        version=manifest.tenant.get("version"),
+        tables=len(manifest.tables),
+        rows=sum(table.rows for table in manifest.tables),
+        raw_bytes=sum(member.raw_bytes for member in manifest.members),
+        stored_bytes=sum(member.stored_bytes for member in manifest.members),
+        started_at=header.created_at,
+        finished_at=finished,
+    )
+
+
+def _as_found(record: BackupRecord) -> BackupRecord:
+    return replace(record, present=(Path(record.path) / COMPLETE).is_file())
+
+
+def _select(connection: psycopg.Connection, where: str = "true", **parameters: Any) -> list[BackupRecord]:
+    query = f"""
+        SELECT id, tenant_id::text, tenant_slug AS tenant, type, parent, path, codec, encrypted,
+               key_id::text, manifest_sha256, version, tables, rows, raw_bytes, stored_bytes,
+               started_at, finished_at, verified_at, pinned, reason
+        FROM tenant_ops.backup WHERE {where}
+        ORDER BY finished_at DESC, id DESC
+    """  # noqa: S608 - conditions are literals of this module
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+    return [BackupRecord(**{name: _plain(value) for name, value in row.items()}) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -1,0 +1,23 @@
+"""The definition of a schema: read from the catalogs, written as statements that fit any tenant."""
+
+from tenant_ops.backups.ddl.reading import read_definition
+from tenant_ops.backups.ddl.statements import (
+    Neutralizer,
+    SchemaDefinition,
+    Statement,
+    TableShape,
+    decode_statements,
+    encode_statements,
+    names_for,
+)
+
+__all__ = [
+    "Neutralizer",
+    "SchemaDefinition",
+    "Statement",
+    "TableShape",
+    "decode_statements",
+    "encode_statements",
+    "names_for",
+    "read_definition",
+]
