@@ -127,6 +127,11 @@ def test_a_locked_tenant_says_who_waits_and_others_go_on(
         with fleet.lock(tenant, "backup", wait_s=0.1):
             raise AssertionError("two operations at once")
 
-    with fleet.lock(tenant, "load"), fleet.lock(tenant, "safety copy"), fleet.lock(other, "load"):
-        with ThreadPoolExecutor(1) as pool, pytest.raises(TenantBusy, match="backup waited"):
-            pool.submit(intrude).result()
+    with (
+        fleet.lock(tenant, "load"),
+        fleet.lock(tenant, "safety copy"),
+        fleet.lock(other, "load"),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(TenantBusy, match="backup waited"),
+    ):
+        pool.submit(intrude).result()

@@ -1,0 +1,320 @@
+"""The commands of one operation each: init-tenant, load-fixtures, validate-data, cleanup, migrate, monitor.
+
+Here: their flags. Not here: command groups (`backups.py`, `tenants.py`, `fixtures.py`, `desk.py`).
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tenant_ops.cli import backups, desk, fixtures, tenants
+from tenant_ops.cli.output import STDERR, print_json, print_table
+from tenant_ops.cli.running import (
+    FINDINGS,
+    AsJson,
+    DryRun,
+    Execute,
+    TenantIds,
+    chosen_tenants,
+    open_fleet,
+    run,
+    show_plans,
+    split,
+)
+from tenant_ops.loading import ConflictStrategy
+from tenant_ops.platform.errors import InputError
+
+app = typer.Typer(
+    name="tenant-ops",
+    help="Operate a fleet of SaaS tenants on Postgres: provision, load, validate, back up, restore, migrate, "
+    "clean up and watch each tenant. Every command runs a Dagster job you can see in the UI.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(backups.app, name="backup")
+app.add_typer(tenants.app, name="tenant")
+app.add_typer(fixtures.app, name="fixtures")
+app.command("demo")(desk.demo)
+app.command("dev")(desk.dev)
+app.command("stop")(desk.stop)
+
+
+@app.command("init-tenant")
+def init_tenant(
+    tenant_id: TenantIds,
+    tier: Annotated[str, typer.Option(help="starter, professional or enterprise.")] = "starter",
+    admin_email: Annotated[str | None, typer.Option(help="Whom to write to about the tenant.")] = None,
+    initialize_data: Annotated[bool, typer.Option(help="Load the tier's fixtures as well.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register and provision tenants: schema, tables, roles, login, files; twice changes nothing."""
+    from tenant_ops.tenants import plan_provision
+
+    with open_fleet() as fleet:
+        slugs = list(dict.fromkeys(split(tenant_id)))
+        if not slugs:
+            raise InputError("it names no tenant.", where="--tenant-id")
+        plans = [plan_provision(fleet, slug, tier_name=tier, admin_email=admin_email) for slug in slugs]
+        if dry_run:
+            show_plans(plans, as_json=as_json, title="init-tenant: plan")
+            return
+        config = {
+            "tenants": slugs,
+            "tier": tier,
+            "initialize_data": initialize_data,
+            **({"admin_email": admin_email} if admin_email else {}),
+        }
+        run(fleet, "init_tenant", as_json=as_json, config={"ops": {"init_tenant": {"config": config}}})
+
+
+@app.command("load-fixtures")
+def load_fixtures(
+    tenant_id: TenantIds,
+    data_types: Annotated[str | None, typer.Option(help="Datasets, as a,b,c; all when left out.")] = None,
+    source_path: Annotated[
+        Path | None, typer.Option(help="Folder or file to load; the tier's shipped fixtures when left out.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=100, help="Rows read and checked at a time.")] = 100_000,
+    conflict: Annotated[
+        ConflictStrategy, typer.Option(help="What happens to a row that is there already.")
+    ] = ConflictStrategy.OVERWRITE,
+    max_bad_rows: Annotated[
+        int | None, typer.Option(min=0, help="More quarantined rows than this fail the dataset.")
+    ] = None,
+    validate_data: Annotated[bool, typer.Option(help="Validate the tenant after loading.")] = False,
+    force: Annotated[bool, typer.Option(help="Load again what was loaded before, unchanged.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load fixture files into tenants; bad rows are quarantined with file, line, column and reason."""
+    from tenant_ops.loading import plan_load
+
+    with open_fleet() as fleet:
+        datasets = [dataset.name for dataset in fleet.catalog.select(split(data_types))]
+        chosen = chosen_tenants(fleet, tenant_id)
+        plans = [
+            plan_load(
+                fleet,
+                tenant,
+                datasets=datasets,
+                source=source_path,
+                conflict=conflict,
+                force=force,
+                batch_rows=batch_size,
+                max_bad_rows=max_bad_rows,
+            )
+            for tenant in chosen
+        ]
+        if dry_run:
+            show_plans(plans, as_json=as_json, title="load-fixtures: plan")
+            return
+        options: dict[str, Any] = {"conflict": conflict.name, "batch_rows": batch_size, "force": force}
+        options |= {"source_path": str(source_path.resolve())} if source_path else {}
+        options |= {"max_bad_rows": max_bad_rows} if max_bad_rows is not None else {}
+        assets = [[group, name] for name in datasets for group in ("fixtures", "datasets")]
+        run(
+            fleet,
+            "tenant_pipeline" if validate_data else "load_fixtures",
+            as_json=as_json,
+            tenants=chosen,
+            config={"resources": {"load_options": {"config": options}}},
+            assets=[*assets, ["validation_report"]] if validate_data else assets,
+            command="tenant-ops load-fixtures",
+            shown=("merge", "validate"),
+        )
+
+
+@app.command("validate-data")
+def validate_data(
+    tenant_id: TenantIds,
+    validation_types: Annotated[
+        str | None,
+        typer.Option(help="Levels, as schema,data,business,performance,security; all when left out."),
+    ] = None,
+    auto_fix: Annotated[bool, typer.Option(help="Apply the safe fixes; each can be undone.")] = False,
+    generate_report: Annotated[bool, typer.Option(help="Write an HTML report per tenant.")] = False,
+    output_path: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports"),
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check tenants at five levels and score their health; exit code 3 when there are findings."""
+    from tenant_ops.validation import plan_validation
+
+    with open_fleet() as fleet:
+        chosen = chosen_tenants(fleet, tenant_id)
+        levels = split(validation_types) or None
+        plans = [plan_validation(fleet, tenant, types=levels, auto_fix=auto_fix) for tenant in chosen]
+        if dry_run:
+            planned = [{**vars(plan), "rules": [rule.id for rule in plan.rules]} for plan in plans]
+            show_plans(planned, as_json=as_json, title="validate-data: plan")
+            return
+        folder = str(output_path.resolve()) if generate_report else ""
+        config = {"types": levels or [], "auto_fix": auto_fix, "report_folder": folder}
+        run(
+            fleet,
+            "validate_data",
+            as_json=as_json,
+            tenants=chosen,
+            config={"ops": {"validation_report": {"config": config}}},
+            command="tenant-ops validate-data",
+            where=f"reports: {output_path}" if generate_report else "",
+        )
+
+
+@app.command("cleanup")
+def cleanup(
+    tenant_id: TenantIds,
+    cleanup_types: Annotated[
+        str | None, typer.Option(help="expired, quarantine, stages, files, cache; all when left out.")
+    ] = None,
+    retention_days: Annotated[
+        int | None, typer.Option(min=0, help="Keep rows this long, whatever the tier says.")
+    ] = None,
+    create_backup: Annotated[bool, typer.Option(help="Take a backup before anything is removed.")] = True,
+    undo: Annotated[str | None, typer.Option(help="Bring back what this cleanup removed.")] = None,
+    execute: Execute = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what tenants need no more. Without --execute only the plan is printed."""
+    from tenant_ops.cleanup import plan_cleanup, undo_cleanup
+
+    with open_fleet() as fleet:
+        chosen = chosen_tenants(fleet, tenant_id)
+        if undo is not None:
+            print_json(undo_cleanup(fleet, chosen[0], undo))
+            return
+        types = split(cleanup_types) or None
+        plans = [plan_cleanup(fleet, tenant, types=types, retention_days=retention_days) for tenant in chosen]
+        if dry_run or not execute:
+            show_plans(plans, as_json=as_json, title="cleanup: plan (add --execute to do it)")
+            return
+        config: dict[str, Any] = {"types": types or [], "create_backup": create_backup, "execute": True}
+        config |= {"retention_days": retention_days} if retention_days is not None else {}
+        run(
+            fleet,
+            "cleanup",
+            as_json=as_json,
+            tenants=chosen,
+            config={"ops": {"cleanup": {"config": config}}},
+            command="tenant-ops cleanup --execute",
+        )
+
+
+@app.command("migrate")
+def migrate(
+    tenant_id: TenantIds,
+    from_version: Annotated[str | None, typer.Option(help="Refuse tenants at another version.")] = None,
+    to_version: Annotated[
+        str | None, typer.Option(help="Where to go; the newest release when left out.")
+    ] = None,
+    auto_resolve: Annotated[bool, typer.Option(help="Apply the declared mitigation of conflicts.")] = False,
+    create_backup: Annotated[bool, typer.Option(help="Take a backup before anything is changed.")] = True,
+    execute: Execute = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring tenants to another version. Without --execute only the plan is printed."""
+    from tenant_ops.migrations import plan_migration
+
+    with open_fleet() as fleet:
+        chosen = chosen_tenants(fleet, tenant_id)
+        plans = [
+            plan_migration(fleet, tenant, from_version=from_version, to_version=to_version)
+            for tenant in chosen
+        ]
+        if dry_run or not execute:
+            show_plans(plans, as_json=as_json, title="migrate: plan (add --execute to do it)")
+            return
+        if auto_resolve:
+            STDERR.print(
+                "--auto-resolve: no release declares a mitigation yet; nothing to resolve.", style="dim"
+            )
+        config: dict[str, Any] = {"create_backup": create_backup, "execute": True}
+        config |= {"from_version": from_version} if from_version else {}
+        config |= {"to_version": to_version} if to_version else {}
+        run(
+            fleet,
+            "migrate",
+            as_json=as_json,
+            tenants=chosen,
+            config={"ops": {"schema_version": {"config": config}}},
+            command="tenant-ops migrate --execute",
+        )
+
+
+@app.command("monitor")
+def monitor(
+    tenant_id: TenantIds = "all",
+    mode: Annotated[str, typer.Option(help="once, or continuous until interrupted.")] = "once",
+    interval: Annotated[int | None, typer.Option(min=1, help="Seconds between two looks.")] = None,
+    auto_recovery: Annotated[bool, typer.Option(help="Repair what can be repaired safely.")] = False,
+    output_format: Annotated[str, typer.Option(help="table or json.")] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Look at the health of tenants: sizes, connections, backups, alerts; exit code 3 when one is unwell."""
+    if mode not in {"once", "continuous"}:
+        raise InputError(f"{mode!r} is no mode.", where="--mode", fix="Use once or continuous.")
+    if output_format not in {"table", "json"}:
+        raise InputError(
+            f"{output_format!r} is no format.", where="--output-format", fix="Use table or json."
+        )
+    with open_fleet() as fleet:
+        while True:
+            try:
+                run(
+                    fleet,
+                    "monitor",
+                    as_json=as_json or output_format == "json",
+                    tenants=chosen_tenants(fleet, tenant_id),
+                    config={"ops": {"tenant_health": {"config": {"auto_recovery": auto_recovery}}}},
+                    command="tenant-ops monitor",
+                )
+            except typer.Exit as outcome:
+                if mode == "once" or outcome.exit_code != FINDINGS:
+                    raise
+            if mode == "once":
+                return
+            time.sleep(interval or fleet.settings.monitoring_interval)
+
+
+@app.command("report")
+def report(
+    tenant_id: TenantIds,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Events to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What was done to a tenant, from the audit log, and whether its chain is intact."""
+    from tenant_ops.audit import history, verify_chain
+
+    broken = False
+    with open_fleet() as fleet:
+        for tenant in chosen_tenants(fleet, tenant_id):
+            with fleet.control.transaction() as connection:
+                events = history(connection, str(tenant.id), limit=limit)
+                verdict = verify_chain(connection, str(tenant.id))
+            broken |= not verdict.intact
+            if as_json:
+                print_json({"tenant": tenant.slug, "chain": verdict, "events": events})
+                continue
+            state = "intact" if verdict.intact else f"BROKEN: {verdict.reason}"
+            rows = [
+                {
+                    "at": event.at.isoformat(" ", "seconds"),
+                    "actor": event.actor,
+                    "action": event.action,
+                    "detail": event.detail,
+                }
+                for event in events
+            ]
+            print_table(
+                rows,
+                ("at", "actor", "action", "detail"),
+                title=f"{tenant.slug}: {verdict.events} events, chain {state}",
+            )
+    if broken:
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,112 @@
+"""What the command line prints: one table per kind of report, or JSON.
+
+Here: columns and colours. Not here: what a report holds (the domain packages).
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tenant_ops.audit import StoredReport
+from tenant_ops.platform.reports import as_document, dumps
+
+STDOUT = Console(soft_wrap=True)
+STDERR = Console(stderr=True, soft_wrap=True)
+
+# What an operator needs first, by operation; everything else is in --json and in the UI.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "init-tenant": ("tenant", "tier", "state", "schema", "login", "version", "tables", "created", "seconds"),
+    "stage": ("tenant", "dataset", "state", "read", "staged", "quarantined", "seconds"),
+    "merge": (
+        "tenant",
+        "dataset",
+        "inserted",
+        "updated",
+        "unchanged",
+        "quarantined",
+        "rows_after",
+        "seconds",
+    ),
+    "validate": ("tenant", "score", "coverage", "findings", "seconds"),
+    "backup": ("tenant", "backup_id", "rows", "raw_bytes", "stored_bytes", "encrypted", "seconds"),
+    "restore": ("tenant", "source", "backup_id", "mode", "rows", "equal", "safety_backup", "seconds"),
+    "health": ("tenant", "verdict", "size_bytes", "connections", "backup_age_s", "alerts"),
+    "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
+    "migrate": ("tenant", "from_version", "to_version", "executed", "steps", "seconds"),
+}
+OUTCOME_STYLE = {"done": "green", "findings": "yellow", "failed": "red"}
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(dumps(as_document(value)).decode() + "\n")
+
+
+def print_reports(reports: Sequence[StoredReport]) -> None:
+    """A table per operation, in the order the operations ran."""
+    for operation in dict.fromkeys(report.operation for report in reports):
+        group = [report for report in reports if report.operation == operation]
+        rows = [{**report.body, "outcome": report.outcome} for report in group]
+        failed = [row for row in rows if row["outcome"] == "failed"]
+        good = [row for row in rows if row["outcome"] != "failed"]
+        if good:
+            print_table(good, COLUMNS.get(operation) or tuple(good[0]), title=operation)
+        if failed:
+            print_table(failed, ("tenant", "error"), title=f"{operation}: failed")
+
+
+def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str) -> None:
+    """Rows under the given columns; numbers to the right, with thousands set apart."""
+    rows = list(rows)
+    shown = [name for name in columns if any(name in row for row in rows)]
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in shown:
+        numeric = all(_is_number(row.get(name)) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(_cell(row.get(name)) for name in shown), style=OUTCOME_STYLE.get(row.get("outcome", ""), "")
+        )
+    STDOUT.print(table)
+
+
+def print_plan(plan: Any, *, title: str) -> None:
+    """A plan, field by field: this is the dry run."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in as_document(plan).items():
+        table.add_row(name.replace("_", " "), _cell(value))
+    STDOUT.print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.3f}".rstrip("0").rstrip(".")
+        case dict():
+            return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items()) or "-"
+        case list() if value and all(isinstance(item, dict) for item in value):
+            return "\n".join(
+                ", ".join(f"{k} {_cell(v)}" for k, v in item.items() if v) for item in value[:20]
+            )
+        case list():
+            return ", ".join(str(item) for item in value[:20]) + (" ..." if len(value) > 20 else "") or "-"
+        case _:
+            return _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """The text without what a terminal or rich would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text).replace("[", r"\[")

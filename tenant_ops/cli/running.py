@@ -1,0 +1,141 @@
+"""What the commands share: the fleet, which tenants are meant, running a job, the exit code.
+
+Here: glue between flags and jobs. Not here: single commands (`commands.py` and neighbours).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from tenant_ops.cli.output import STDERR, print_json, print_plan, print_reports
+from tenant_ops.platform import logs
+from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.settings import Settings
+from tenant_ops.tenants import Fleet, Tenant
+
+FAILED, FINDINGS = 1, 3
+
+TenantIds = Annotated[
+    str, typer.Option("--tenant-id", help="Tenant id, several as a,b,c, or `all` for every active tenant.")
+]
+OneTenant = Annotated[str, typer.Option("--tenant-id", help="Tenant id.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+Execute = Annotated[
+    bool, typer.Option("--execute", help="Do it; without this flag only the plan is printed.")
+]
+
+
+@contextmanager
+def open_fleet() -> Iterator[Fleet]:
+    """The configured fleet, closed at the end; logs go to stderr."""
+    logs.configure()
+    fleet = Fleet.open(Settings.load())
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def chosen_tenants(fleet: Fleet, tenant_ids: str) -> list[Tenant]:
+    """The tenants a `--tenant-id` means.
+
+    Raises:
+        UnknownTenant: one of them is not registered.
+        InputError: it names nobody.
+    """
+    if tenant_ids.strip() == "all":
+        found = list(fleet.registry.all())
+        if not found:
+            raise InputError(
+                "no tenant is active.", fix="Make one with: tenant-ops init-tenant --tenant-id acme"
+            )
+        return found
+    slugs = list(dict.fromkeys(split(tenant_ids)))
+    if not slugs:
+        raise InputError("it names no tenant.", where="--tenant-id")
+    found = {tenant.slug: tenant for tenant in fleet.registry.find(slugs)}
+    for slug in slugs:
+        if slug not in found:
+            raise fleet.registry.unknown(slug)
+    return [found[slug] for slug in slugs]
+
+
+def split(text: str | None) -> list[str]:
+    """The parts of a comma-separated flag."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def show_plans(plans: Sequence[Any], *, as_json: bool, title: str) -> None:
+    """Print the dry run of a command."""
+    if as_json:
+        print_json({"dry_run": True, "plans": plans})
+        return
+    for plan in plans:
+        print_plan(plan, title=title)
+
+
+def run(
+    fleet: Fleet,
+    job: str,
+    *,
+    as_json: bool,
+    tenants: Sequence[Tenant] = (),
+    config: Mapping[str, Any] | None = None,
+    assets: Sequence[Sequence[str]] | None = None,
+    command: str = "",
+    shown: Sequence[str] = (),
+    where: str = "",
+) -> None:
+    """Run a job, print what it stored, and exit with what that means.
+
+    Args:
+        fleet: Where the reports are.
+        job: Name of the job.
+        as_json: JSON instead of tables.
+        tenants: Whom it works on.
+        config: Run configuration.
+        assets: Keys of the assets to run, when not all of the job's.
+        command: The command to repeat for tenants that failed.
+        shown: Operations whose reports are tabled; empty for all.
+        where: What to say about files that were written.
+    """
+    from tenant_ops.orchestration.launch import run_job  # Dagster takes a second to import
+
+    launched = run_job(
+        fleet,
+        job,
+        tenants=[tenant.slug for tenant in tenants],
+        config=config,
+        assets=assets,
+        command=command,
+    )
+    if as_json:
+        print_json(
+            {
+                "job": job,
+                "run_ids": launched.run_ids,
+                "success": launched.success,
+                "errors": launched.errors,
+                "reports": launched.reports,
+            }
+        )
+    else:
+        print_reports(
+            [r for r in launched.reports if not shown or r.operation in shown or r.outcome == "failed"]
+        )
+        for error in launched.errors:
+            STDERR.print(f"error: {error}", style="red", markup=False, highlight=False)
+        if where:
+            STDERR.print(where, markup=False, highlight=False)
+        STDERR.print(
+            f"run {', '.join(launched.run_ids)} (see it in the UI: tenant-ops dev)",
+            style="dim",
+            highlight=False,
+        )
+    if not launched.success:
+        raise typer.Exit(FAILED)
+    if any(report.outcome == "findings" for report in launched.reports):
+        raise typer.Exit(FINDINGS)

@@ -1,0 +1,43 @@
+"""What every per-tenant asset shares: partitions, batching, ownership.
+
+Here: the defaults, said once. Not here: anything about one group of assets.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from tenant_ops.orchestration.partitions import TENANTS
+
+OWNERS = ["team:tenant-operations"]
+
+# A run costs about two seconds before it does anything; 100 tenants share one.
+TENANTS_PER_RUN = 100
+
+TENANT_REGISTRY = dg.AssetKey("tenant_registry")
+FIXTURE_FILES = dg.AssetKey("fixture_files")
+TENANT = dg.AssetKey("tenant")
+RESTORED = dg.AssetKey("restored_tenant")
+
+
+def per_tenant(group: str, *, kinds: Iterable[str] = ("postgres",), **more: Any) -> dict[str, Any]:
+    """Arguments of `dg.asset` for an asset with one partition per tenant."""
+    return {
+        "partitions_def": TENANTS,
+        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=TENANTS_PER_RUN),
+        "group_name": group,
+        "kinds": set(kinds),
+        "owners": OWNERS,
+        "tags": {"scope": "tenant"},
+        **more,
+    }
+
+
+def tenant_check(
+    name: str, asset: dg.AssetKey, description: str, *, blocking: bool = False
+) -> dg.AssetCheckSpec:
+    """A check of an asset with a verdict per tenant."""
+    return dg.AssetCheckSpec(
+        name, asset=asset, description=description, blocking=blocking, partitions_def=TENANTS
+    )

@@ -1,0 +1,68 @@
+"""The jobs: one for each command, named like it, plus the whole pipeline.
+
+Here: selections and executors. Not here: what assets and ops do, when jobs run (`schedules.py`).
+Jobs run in one process: a run of a tenant takes about 1 s in process and 10 s with a process per step.
+https://docs.dagster.io/guides/build/jobs/asset-jobs
+"""
+
+import dagster as dg
+
+from tenant_ops.orchestration.assets.operations import CLEANUP, SCHEMA_VERSION, TENANT_HEALTH
+from tenant_ops.orchestration.assets.validation import VALIDATION_REPORT
+from tenant_ops.orchestration.ops import change_tenant, init_tenant, restore_backup
+from tenant_ops.orchestration.partitions import TENANTS
+
+EXECUTOR = dg.in_process_executor
+FIXTURES = dg.AssetSelection.groups("fixtures") - dg.AssetSelection.assets("fixture_files")
+DATASETS = dg.AssetSelection.groups("datasets")
+BACKUPS = dg.AssetSelection.assets(["backups", "full"])
+
+
+def _asset_job(name: str, selection: dg.AssetSelection, description: str) -> object:
+    return dg.define_asset_job(
+        name, selection, description=description, partitions_def=TENANTS, executor_def=EXECUTOR
+    )
+
+
+@dg.job(name="init_tenant", executor_def=EXECUTOR)
+def init_tenant_job() -> None:
+    """Register and provision tenants, with their fixtures when asked."""
+    init_tenant()
+
+
+@dg.job(name="restore", executor_def=EXECUTOR)
+def restore_job() -> None:
+    """Restore a backup over its tenant, or as another tenant."""
+    restore_backup()
+
+
+@dg.job(name="change_tenant", executor_def=EXECUTOR)
+def change_tenant_job() -> None:
+    """Suspend, resume, move to another tier, or offboard one tenant."""
+    change_tenant()
+
+
+JOBS = [
+    init_tenant_job,
+    restore_job,
+    change_tenant_job,
+    _asset_job("load_fixtures", FIXTURES | DATASETS, "Stage and merge the fixtures of the run's tenants."),
+    _asset_job(
+        "validate_data",
+        dg.AssetSelection.assets(VALIDATION_REPORT),
+        "Validate the run's tenants at every level.",
+    ),
+    _asset_job("backup", BACKUPS, "Take a full backup of the run's tenants and read it back."),
+    _asset_job(
+        "migrate", dg.AssetSelection.assets(SCHEMA_VERSION), "Bring the run's tenants to another version."
+    ),
+    _asset_job("cleanup", dg.AssetSelection.assets(CLEANUP), "Remove what the run's tenants need no more."),
+    _asset_job(
+        "monitor", dg.AssetSelection.assets(TENANT_HEALTH), "Look at the health of the run's tenants."
+    ),
+    _asset_job(
+        "tenant_pipeline",
+        FIXTURES | DATASETS | dg.AssetSelection.assets(VALIDATION_REPORT, TENANT_HEALTH) | BACKUPS,
+        "The main job: load, validate, back up and look at the run's tenants.",
+    ),
+]

@@ -1,0 +1,136 @@
+"""Jobs that are actions, not assets: make a tenant, restore one, suspend, resume, move or remove one.
+
+Here: ops with their configuration; each records what it made as an asset event, so lineage stays true.
+Not here: the domain functions they call, asset jobs (`jobs.py`).
+"""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from tenant_ops.backups import execute_restore, find_backup, plan_restore, safety_copy
+from tenant_ops.loading import execute_load, plan_load
+from tenant_ops.orchestration.assets.common import RESTORED, TENANT
+from tenant_ops.orchestration.metadata import metadata_of
+from tenant_ops.orchestration.operations import operation, stored
+from tenant_ops.orchestration.partitions import TENANTS
+from tenant_ops.orchestration.resources import FleetParam
+from tenant_ops.platform.reports import as_document
+from tenant_ops.tenants import (
+    Fleet,
+    State,
+    Tenant,
+    change_tier,
+    offboard,
+    plan_offboard,
+    plan_provision,
+    provision,
+    resume,
+    suspend,
+)
+
+
+class InitConfig(dg.Config):
+    """The tenants to make."""
+
+    tenants: list[str] = Field(description="Tenant ids (slugs), for instance [acme, globex].")
+    tier: str = Field(default="starter", description="starter, professional or enterprise.")
+    admin_email: str | None = Field(default=None, description="Who to write to about the tenant.")
+    initialize_data: bool = Field(default=False, description="Load the tier's fixtures as well.")
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
+def init_tenant(context: dg.OpExecutionContext, fleet: FleetParam, config: InitConfig) -> Iterator[Any]:
+    """Register and provision tenants; one that is there already is left as it is."""
+    for slug in config.tenants:  # every name is checked before the first tenant is made
+        plan_provision(fleet, slug, tier_name=config.tier, admin_email=config.admin_email)
+
+    def make(tenant: Tenant) -> Any:
+        return provision(fleet, tenant.slug, tier_name=config.tier, admin_email=config.admin_email)
+
+    perform = operation(context, fleet, "init-tenant", make, states=tuple(State))
+    for slug in config.tenants:
+        fleet.registry.register(slug, tier_name=config.tier, admin_email=config.admin_email)
+        report = perform(slug)
+        context.instance.add_dynamic_partitions(TENANTS.name or "", [slug])
+        yield dg.AssetMaterialization(TENANT, partition=slug, metadata=metadata_of(report))
+        if config.initialize_data:
+            yield from _initialize(context, fleet, slug)
+    yield dg.Output(None)
+
+
+def _initialize(context: dg.OpExecutionContext, fleet: Fleet, slug: str) -> Iterator[dg.AssetMaterialization]:
+    def load(tenant: Tenant) -> Any:
+        return execute_load(fleet, plan_load(fleet, tenant))
+
+    report = operation(context, fleet, "load", load)(slug)
+    for dataset in report.datasets:
+        metadata = metadata_of(dataset.merge)
+        yield dg.AssetMaterialization(["datasets", dataset.dataset], partition=slug, metadata=metadata)
+
+
+class RestoreConfig(dg.Config):
+    """Which backup becomes which tenant."""
+
+    backup: str = Field(description="Backup id, or the path of an archive.")
+    tenant: str = Field(description="Tenant to restore over, or a new tenant id.")
+    execute: bool = Field(default=False, description="Without it only the plan is made.")
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
+def restore_backup(context: dg.OpExecutionContext, fleet: FleetParam, config: RestoreConfig) -> Iterator[Any]:
+    """Restore a backup over its tenant or as another one; what was there is kept for undo."""
+    plan = plan_restore(fleet, find_backup(fleet, config.backup), config.tenant)
+    context.add_output_metadata({"plan": dg.MetadataValue.json(as_document(plan))})
+    if not config.execute:
+        context.log.info("Plan only; set execute: true to restore.")
+    else:
+        report = stored(context, fleet, "restore", config.tenant, lambda: execute_restore(fleet, plan))
+        context.instance.add_dynamic_partitions(TENANTS.name or "", [config.tenant])
+        yield dg.AssetMaterialization(RESTORED, partition=config.tenant, metadata=metadata_of(report))
+    yield dg.Output(None)
+
+
+class Change(Enum):
+    """What can be done to a tenant as a whole."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    CHANGE_TIER = "change-tier"
+    OFFBOARD = "offboard"
+
+
+class ChangeConfig(dg.Config):
+    """What to do to which tenant."""
+
+    tenant: str = Field(description="Tenant id.")
+    change: Change = Field(description="suspend, resume, change-tier or offboard.")
+    tier: str = Field(default="", description="The new tier, for change-tier.")
+    reason: str = Field(default="asked by an operator", description="Why, for the audit log.")
+    execute: bool = Field(default=False, description="Needed for offboard; without it only the plan is made.")
+    create_backup: bool = Field(default=True, description="Take a last backup before offboarding.")
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
+def change_tenant(context: dg.OpExecutionContext, fleet: FleetParam, config: ChangeConfig) -> None:
+    """Suspend, resume, move to another tier, or offboard one tenant."""
+
+    def work(tenant: Tenant) -> Any:
+        match config.change:
+            case Change.SUSPEND:
+                return suspend(fleet, tenant.slug, reason=config.reason)
+            case Change.RESUME:
+                return resume(fleet, tenant.slug)
+            case Change.CHANGE_TIER:
+                return change_tier(fleet, tenant.slug, config.tier)
+            case Change.OFFBOARD:
+                plan = plan_offboard(fleet, tenant.slug)
+                copy = safety_copy(fleet, "offboard") if config.create_backup else None
+                return offboard(fleet, plan, safety_copy=copy) if config.execute else plan
+
+    operation(context, fleet, str(config.change.value), work, states=tuple(State))(config.tenant)
+    if config.change is Change.OFFBOARD and config.execute:
+        context.instance.delete_dynamic_partition(TENANTS.name or "", config.tenant)
