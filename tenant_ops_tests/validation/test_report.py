@@ -6,6 +6,7 @@ from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -81,7 +82,7 @@ def test_without_evidence_the_score_is_unknown_but_a_finding_is_evidence() -> No
 def test_more_findings_never_raise_the_score(severities: list[Severity]) -> None:
     findings = [finding(severity, f"data.{n}") for n, severity in enumerate(severities)]
     scores = [score(findings[:n], 1.0) for n in range(len(findings) + 1)]
-    assert all(0 <= after <= before for before, after in zip(scores, scores[1:], strict=False))
+    assert all(0 <= after <= before for before, after in pairwise(scores))
     if "critical" in severities:
         assert scores[-1] <= 49
 

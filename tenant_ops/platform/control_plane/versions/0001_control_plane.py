@@ -158,7 +158,26 @@ CREATE TABLE tenant_ops.cleanup_undo (
 CREATE INDEX cleanup_undo_tenant ON tenant_ops.cleanup_undo (tenant_id, made_at DESC);
 """
 
-SECTIONS = (TENANTS, AUDIT, REPORTS, BACKUPS, MONITORING, CLEANUP)
+MIGRATIONS = """
+-- One row per release and tenant, in the transaction that applied it; a failed attempt has a row of its own.
+CREATE TABLE tenant_ops.migration_history (
+    id                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id           uuid NOT NULL REFERENCES tenant_ops.tenant,
+    release             text NOT NULL,
+    direction           text NOT NULL CHECK (direction IN ('up', 'down')),
+    steps               jsonb NOT NULL,
+    outcome             text NOT NULL CHECK (outcome IN ('applied', 'failed')),
+    reason              text NOT NULL DEFAULT '',
+    plan_hash           text NOT NULL,
+    fingerprint_before  text,
+    fingerprint_after   text,
+    started_at          timestamptz NOT NULL,
+    finished_at         timestamptz NOT NULL
+);
+CREATE INDEX migration_history_tenant ON tenant_ops.migration_history (tenant_id, id);
+"""
+
+SECTIONS = (TENANTS, AUDIT, REPORTS, BACKUPS, MONITORING, CLEANUP, MIGRATIONS)
 
 
 def upgrade() -> None:
@@ -170,6 +189,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop every table; the schema and the version table stay."""
     for table in (
+        "migration_history",
         "cleanup_undo",
         "alert",
         "sample",

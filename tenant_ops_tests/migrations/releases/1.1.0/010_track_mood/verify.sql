@@ -1,0 +1,1 @@
+SELECT track_id FROM tracks WHERE mood IS NULL AND NOT explicit;
