@@ -22,8 +22,11 @@ from pyarrow import csv as arrow_csv
 
 from tenant_ops.datasets import Dataset
 from tenant_ops.loading.sources.batch import Batch, Reject, columns_of, find_invalid
-from tenant_ops.loading.sources.streams import LONGEST_ROW, Utf8Stream, too_long
+from tenant_ops.loading.sources.streams import Utf8Stream, too_long
 from tenant_ops.platform.errors import InputError
+
+LONGEST_CSV_ROW = 2 << 20
+"""Bytes of the longest row; also what Arrow reads at a time, of which it holds some 15 in memory."""
 
 
 def read_csv(
@@ -32,7 +35,7 @@ def read_csv(
     """The rows of a CSV file with a header.
 
     Raises:
-        InputError: there is no usable header, a quote is never closed, or a row is longer than 8 MB.
+        InputError: there is no usable header, a quote is never closed, or a row is longer than 2 MB.
     """
     header, header_lines = _read_header(stream, delimiter)
     where = f"{stream.name}, line {header_lines}"
@@ -155,7 +158,7 @@ def _refuse_other_delimiter(header: list[str], delimiter: str, where: str) -> No
 def _tables(
     stream: Utf8Stream, header: list[str], delimiter: str, positions: _Positions
 ) -> Iterator[arrow.RecordBatch]:
-    first = stream.read(LONGEST_ROW)
+    first = stream.read(LONGEST_CSV_ROW)
     if not first:
         return
     stream.quotes -= first.count(b'"')
@@ -166,7 +169,7 @@ def _tables(
         yield from arrow_csv.open_csv(
             stream,
             read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=LONGEST_ROW, column_names=columns
+                use_threads=False, block_size=LONGEST_CSV_ROW, column_names=columns
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter,
@@ -183,7 +186,7 @@ def _tables(
         )
     except arrow.ArrowInvalid as error:
         if "straddl" in str(error):
-            raise too_long(stream.name) from error
+            raise too_long(stream.name, LONGEST_CSV_ROW) from error
         raise InputError(f"the file cannot be read as CSV: {error}.", where=stream.name) from error
 
 

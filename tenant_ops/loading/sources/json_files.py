@@ -226,11 +226,11 @@ class _Text:
 
     def _more(self) -> bool:
         if len(self._window) - self._at > LONGEST_ROW:
-            raise too_long(self._stream.name, self.line)
+            raise too_long(self._stream.name, line=self.line)
         block = next(self._blocks, b"")
         if not block:
             return False
-        _ = self.line
+        self._line = self.line
         self._window = self._window[self._at :] + block.decode()
         self._at = self._counted = 0
         return True

@@ -71,8 +71,8 @@ class Utf8Stream:
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
-        if not self._ready:
-            self._ready = next(self._blocks, b"")
+        while len(self._ready) < size and (block := next(self._blocks, b"")):
+            self._ready += block
         taken, self._ready = self._ready[:size], self._ready[size:]
         self.quotes += taken.count(b'"')
         self.last = taken[-8:].rstrip(b"\r\n")[-1:] or self.last
@@ -168,10 +168,10 @@ def unreadable(name: str, error: Exception) -> InputError:
     )
 
 
-def too_long(name: str, line: int | None = None) -> InputError:
+def too_long(name: str, limit: int = LONGEST_ROW, line: int | None = None) -> InputError:
     """The sentence for a row no table has."""
     return InputError(
-        f"a row is longer than {LONGEST_ROW >> 20} MB.",
+        f"a row is longer than {limit >> 20} MB.",
         where=f"{name}, line {line}" if line else name,
         fix="Look for a quote or bracket that is never closed.",
     )
