@@ -21,7 +21,6 @@ from tenant_ops.loading.reports import (
     checks,
 )
 from tenant_ops.loading.sample import masked_sample
-from tenant_ops.loading.samples import masked_sample
 from tenant_ops.loading.staging import stage
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "UnknownColumns",
     "checks",
     "execute_load",
-    "masked_sample",
     "masked_sample",
     "merge",
     "plan_load",

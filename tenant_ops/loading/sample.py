@@ -12,12 +12,15 @@ from tenant_ops.datasets import Dataset
 from tenant_ops.platform.masking import mask
 from tenant_ops.tenants import Fleet, Tenant
 
+LONGEST_VALUE = 80
+
 
 def masked_sample(fleet: Fleet, tenant: Tenant, dataset: Dataset, *, limit: int = 5) -> list[dict[str, Any]]:
-    """Up to `limit` rows in key order; private columns are masked, all values are text or None."""
+    """Up to `limit` rows in key order; private columns are masked, all values are short text or None."""
     query = sql.SQL("SELECT {} FROM {} ORDER BY {} LIMIT {}").format(
         sql.SQL(", ").join(
-            sql.SQL("{0}::text AS {0}").format(sql.Identifier(name)) for name in dataset.column_names
+            sql.SQL("left({0}::text, {1}) AS {0}").format(sql.Identifier(name), LONGEST_VALUE)
+            for name in dataset.column_names
         ),
         sql.Identifier(dataset.name),
         # Qualified: the bare name would mean the text in the select list, and miss the index.
