@@ -68,7 +68,7 @@ def init_tenant(
             "initialize_data": initialize_data,
             **({"admin_email": admin_email} if admin_email else {}),
         }
-        run(fleet, "init_tenant", as_json=as_json, config={"ops": {"init_tenant": {"config": config}}})
+        run(fleet, "init_tenant", as_json=as_json, config={"ops": {"make_tenants": {"config": config}}})
 
 
 @app.command("load-fixtures")
@@ -200,7 +200,7 @@ def cleanup(
             "cleanup",
             as_json=as_json,
             tenants=chosen,
-            config={"ops": {"cleanup": {"config": config}}},
+            config={"ops": {"cleanup_report": {"config": config}}},
             command="tenant-ops cleanup --execute",
         )
 

@@ -9,7 +9,7 @@ import typer
 
 from tenant_ops.cli.output import STDERR
 from tenant_ops.cli.running import AsJson, open_fleet
-from tenant_ops.platform import embedded
+from tenant_ops.platform import cache, embedded
 from tenant_ops.platform.settings import PACKAGE_ROOT, Settings
 
 
@@ -39,13 +39,19 @@ def dev(
     if settings.database_url is None:
         embedded.postgres(settings.home)  # held by this process for as long as the UI is open
     STDERR.print(f"Dagster UI: http://{host}:{port} (Ctrl-C ends it)", highlight=False)
-    environment = dict(os.environ)
-    environment.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    command = [sys.executable, "-m", "dagster", "dev", "-h", host, "-p", str(port)]
-    raise typer.Exit(subprocess.call(command, cwd=PACKAGE_ROOT, env=environment))
+    # Without a home Dagster says that it uses a temporary one, though it keeps nothing there.
+    environment = {"DAGSTER_HOME": str(PACKAGE_ROOT), **os.environ}
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-h", host, "-p", str(port)]
+    try:
+        raise typer.Exit(subprocess.call(command, cwd=PACKAGE_ROOT, env=environment))
+    except KeyboardInterrupt:  # the terminal told Dagster too; it has ended
+        raise typer.Exit(0) from None
 
 
 def stop() -> None:
     """Stop the embedded servers of this installation; the next command starts them again."""
-    stopped = embedded.stop(Settings.load().home)
-    STDERR.print("stopped." if stopped else "nothing was running.")
+    home = Settings.load().home
+    was_running = embedded.is_running(home)
+    embedded.stop(home)
+    cache.stop(home)
+    STDERR.print("stopped." if was_running else "nothing was running.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tenant_ops.cli.output import print_json, print_table
-from tenant_ops.cli.running import AsJson, split
+from tenant_ops.cli.running import AsJson
 from tenant_ops.datasets import MUSIC
 from tenant_ops.platform.reports import as_document
 
@@ -25,15 +25,15 @@ def generate(
     ],
     seed: Annotated[int, typer.Option(help="The same seed makes the same bytes.")] = 1,
     output_path: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("generated"),
-    formats: Annotated[
-        str, typer.Option(help="csv, json, ndjson, parquet, with .gz or .zst; taken in turn.")
+    format_: Annotated[
+        str, typer.Option("--format", help="csv, json or ndjson, alone or with .gz or .zst; or parquet.")
     ] = "csv",
     as_json: AsJson = False,
 ) -> None:
     """Generate real-looking, referentially sound data for every dataset."""
     from tenant_ops.datasets.synthesis import write_fixtures
 
-    report = write_fixtures(MUSIC, output_path, rows=rows, seed=seed, formats=split(formats))
+    report = write_fixtures(MUSIC, output_path, rows=rows, seed=seed, formats=format_)
     if as_json:
         print_json(report)
     else:

@@ -33,7 +33,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "validate": ("tenant", "score", "coverage", "findings", "seconds"),
     "backup": ("tenant", "backup_id", "rows", "raw_bytes", "stored_bytes", "encrypted", "seconds"),
     "restore": ("tenant", "source", "backup_id", "mode", "rows", "equal", "safety_backup", "seconds"),
-    "health": ("tenant", "verdict", "size_bytes", "connections", "backup_age_s", "alerts"),
+    "health": ("tenant", "verdict", "size_bytes", "live_rows", "connections", "backup_age_s", "alerts"),
     "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
     "migrate": ("tenant", "from_version", "to_version", "executed", "steps", "seconds"),
 }
@@ -49,7 +49,9 @@ def print_reports(reports: Sequence[StoredReport]) -> None:
     """A table per operation, in the order the operations ran."""
     for operation in dict.fromkeys(report.operation for report in reports):
         group = [report for report in reports if report.operation == operation]
-        rows = [{**report.body, "outcome": report.outcome} for report in group]
+        rows = [
+            {**report.body, **report.body.get("metrics", {}), "outcome": report.outcome} for report in group
+        ]
         failed = [row for row in rows if row["outcome"] == "failed"]
         good = [row for row in rows if row["outcome"] != "failed"]
         if good:

@@ -91,4 +91,4 @@ def _change(tenant_id: str, config: dict[str, Any], *, as_json: bool) -> None:
     with open_fleet() as fleet:
         fleet.registry.get(tenant_id)
         config = {"tenant": tenant_id, **config}
-        run(fleet, "change_tenant", as_json=as_json, config={"ops": {"change_tenant": {"config": config}}})
+        run(fleet, "change_tenant", as_json=as_json, config={"ops": {"apply_change": {"config": config}}})

@@ -53,7 +53,7 @@ def complete_workflow(fleet: Fleet, tenant_count: int) -> Iterator[Step]:
     yield _job(fleet, "resume it", "change_tenant", _change(slug, "RESUME"))
     yield _job(fleet, "change its tier", "change_tenant", _change(slug, "CHANGE_TIER", tier="enterprise"))
     execute = {"execute": True}
-    yield _job(fleet, "clean up", "cleanup", {"ops": {"cleanup": {"config": execute}}}, [slug])
+    yield _job(fleet, "clean up", "cleanup", {"ops": {"cleanup_report": {"config": execute}}}, [slug])
     yield _job(fleet, "migrate", "migrate", {"ops": {"schema_version": {"config": execute}}}, [slug])
     yield _job(fleet, "look at its health", "monitor", {}, [slug])
     yield _job(fleet, "offboard it", "change_tenant", _change(slug, "OFFBOARD", execute=True))
@@ -116,7 +116,7 @@ def _provision(fleet: Fleet, slugs: dict[str, str]) -> Iterator[Step]:
         chosen = [slug for slug, its_tier in slugs.items() if its_tier == tier]
         config = {"tenants": chosen, "tier": tier, "admin_email": f"ops@{tier}.example"}
         started = perf_counter()
-        launched = run_job(fleet, "init_tenant", config={"ops": {"init_tenant": {"config": config}}})
+        launched = run_job(fleet, "init_tenant", config={"ops": {"make_tenants": {"config": config}}})
         made = sum(bool(report.body.get("created")) for report in launched.reports)
         figures = {"tenants": ", ".join(chosen[:5]), "tier": tier, "created": made}
         yield Step("provision", launched.success, figures, perf_counter() - started)
@@ -180,7 +180,7 @@ def _job(fleet: Fleet, name: str, job: str, config: dict[str, Any], tenants: lis
 
 
 def _change(slug: str, change: str, **more: Any) -> dict[str, Any]:
-    return {"ops": {"change_tenant": {"config": {"tenant": slug, "change": change, **more}}}}
+    return {"ops": {"apply_change": {"config": {"tenant": slug, "change": change, **more}}}}
 
 
 def _refused(name: str, attempt: Callable[[], Any]) -> Step:

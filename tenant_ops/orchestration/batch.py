@@ -289,16 +289,14 @@ def tenants_of(context: Context) -> list[str]:
         InputError: the run names no tenant.
     """
     tags = context.run.tags
-    first, last = (tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end"))
-    if first:
-        return TENANTS.between(context.instance, first, last)
-    tenants = named(tags.get("dagster/partition", ""))
-    if not tenants:
+    partition = tags.get("dagster/partition", "")
+    first, last = (tags.get(f"dagster/asset_partition_range_{end}", partition) for end in ("start", "end"))
+    if not named(first):
         raise InputError(
             "the run names no tenant.", fix="Give it a partition: one slug, or several as a,b,c."
         )
-    TENANTS.require(context.instance, tenants)
-    return tenants
+    with dg.partition_loading_context(dynamic_partitions_store=context.instance):
+        return list(TENANTS.get_partition_keys_in_range(dg.PartitionKeyRange(first, last)))
 
 
 def _selected_specs(context: Context) -> dict[dg.AssetCheckKey, dg.AssetCheckSpec]:

@@ -9,8 +9,7 @@ import dagster as dg
 
 from tenant_ops.orchestration.assets.operations import CLEANUP, SCHEMA_VERSION, TENANT_HEALTH
 from tenant_ops.orchestration.assets.validation import VALIDATION_REPORT
-from tenant_ops.orchestration.ops import change_tenant, init_tenant, restore_backup
-from tenant_ops.orchestration.partitions import TENANTS
+from tenant_ops.orchestration.ops import apply_change, make_tenants, restore_backup
 
 EXECUTOR = dg.in_process_executor
 FIXTURES = dg.AssetSelection.groups("fixtures") - dg.AssetSelection.assets("fixture_files")
@@ -19,33 +18,31 @@ BACKUPS = dg.AssetSelection.assets(["backups", "full"])
 
 
 def _asset_job(name: str, selection: dg.AssetSelection, description: str) -> object:
-    return dg.define_asset_job(
-        name, selection, description=description, partitions_def=TENANTS, executor_def=EXECUTOR
-    )
+    return dg.define_asset_job(name, selection, description=description, executor_def=EXECUTOR)
 
 
-@dg.job(name="init_tenant", executor_def=EXECUTOR)
-def init_tenant_job() -> None:
+@dg.job(executor_def=EXECUTOR)
+def init_tenant() -> None:
     """Register and provision tenants, with their fixtures when asked."""
-    init_tenant()
+    make_tenants()
 
 
-@dg.job(name="restore", executor_def=EXECUTOR)
-def restore_job() -> None:
+@dg.job(executor_def=EXECUTOR)
+def restore() -> None:
     """Restore a backup over its tenant, or as another tenant."""
     restore_backup()
 
 
-@dg.job(name="change_tenant", executor_def=EXECUTOR)
-def change_tenant_job() -> None:
+@dg.job(executor_def=EXECUTOR)
+def change_tenant() -> None:
     """Suspend, resume, move to another tier, or offboard one tenant."""
-    change_tenant()
+    apply_change()
 
 
 JOBS = [
-    init_tenant_job,
-    restore_job,
-    change_tenant_job,
+    init_tenant,
+    restore,
+    change_tenant,
     _asset_job("load_fixtures", FIXTURES | DATASETS, "Stage and merge the fixtures of the run's tenants."),
     _asset_job(
         "validate_data",

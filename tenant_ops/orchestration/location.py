@@ -3,7 +3,6 @@
 Here: which assets, jobs, schedules, sensors and resources there are. Not here: what they do.
 """
 
-import warnings
 from collections.abc import Callable
 
 import dagster as dg
@@ -23,11 +22,6 @@ from tenant_ops.orchestration.schedules import SCHEDULES
 from tenant_ops.orchestration.sensors import SENSORS
 from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.tenants import Fleet
-
-# Asset checks per partition and backfill policies are marked preview and beta in Dagster 1.13; what the
-# project relies on of them is pinned by its tests.
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
 def _open(catalog: Catalog) -> Fleet:

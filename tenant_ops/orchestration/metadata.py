@@ -19,11 +19,9 @@ KNOWN_NAMES = {"total": "dagster/partition_row_count", "path": "dagster/uri"}
 
 
 def metadata_of(report: Any) -> dict[str, Any]:
-    """Every field of a report as metadata: numbers plot per partition, lists of records become tables."""
+    """Every field of a report that says something: numbers plot per partition, records become tables."""
     document = as_document(report)
-    return {
-        KNOWN_NAMES.get(name, name): _value(value) for name, value in document.items() if value is not None
-    }
+    return {KNOWN_NAMES.get(name, name): _value(value) for name, value in document.items() if _says(value)}
 
 
 def column_schema(dataset: Dataset) -> dg.TableSchema:
@@ -78,6 +76,10 @@ def _rule(rule: Between | OneOf | Matches | Length) -> str:
             return f"matches {pattern}"
         case Length(low, high):
             return f"{low} to {'any number of' if high is None else high} characters"
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value not in ("", [], {})
 
 
 def _value(value: Any) -> Any:

@@ -5,7 +5,9 @@ Here: what every step does around its domain function. Not here: the loop over t
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
+
+import dagster as dg
 
 from tenant_ops.audit import Outcome, save_report
 from tenant_ops.platform.logs import bind
@@ -15,17 +17,11 @@ from tenant_ops.tenants import Fleet, State, Tenant
 R = TypeVar("R")
 
 
-class Run(Protocol):
-    """What is needed of a Dagster context."""
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        ...
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 def operation(
-    run: Run,
+    context: Context,
     fleet: Fleet,
     name: str,
     work: Callable[[Tenant], R],
@@ -36,7 +32,7 @@ def operation(
     """`work` for a slug: refused unless the tenant is in one of `states`, its report stored whatever happens.
 
     Args:
-        run: The Dagster context; its run id is stored with the report.
+        context: The step's; its run's id is stored with the report.
         fleet: Where the tenant is.
         name: The operation, as reports are listed by.
         work: The domain function.
@@ -45,13 +41,15 @@ def operation(
     """
 
     def perform(slug: str) -> R:
-        return stored(run, fleet, name, slug, lambda: work(fleet.registry.get(slug).require(*states)), found)
+        return stored(
+            context, fleet, name, slug, lambda: work(fleet.registry.get(slug).require(*states)), found
+        )
 
     return perform
 
 
 def stored(
-    run: Run,
+    context: Context,
     fleet: Fleet,
     name: str,
     slug: str,
@@ -59,14 +57,14 @@ def stored(
     found: Callable[[R], bool] = lambda _: False,
 ) -> R:
     """Do the work and store its report, or the reason it failed, for the tenant of that slug."""
-    started = fleet.clock()
-    with bind(tenant=slug, run_id=run.run_id, operation=name):
+    started, run_id = fleet.clock(), context.run.run_id
+    with bind(tenant=slug, run_id=run_id, operation=name):
         try:
             report = work()
         except Exception as error:
-            _store(fleet, slug, name, run.run_id, {"error": str(error)}, "failed", started)
+            _store(fleet, slug, name, run_id, {"error": str(error)}, "failed", started)
             raise
-        _store(fleet, slug, name, run.run_id, report, "findings" if found(report) else "done", started)
+        _store(fleet, slug, name, run_id, report, "findings" if found(report) else "done", started)
         return report
 
 

@@ -43,7 +43,7 @@ class InitConfig(dg.Config):
 
 
 @dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
-def init_tenant(context: dg.OpExecutionContext, fleet: FleetParam, config: InitConfig) -> Iterator[Any]:
+def make_tenants(context: dg.OpExecutionContext, fleet: FleetParam, config: InitConfig) -> Iterator[Any]:
     """Register and provision tenants; one that is there already is left as it is."""
     for slug in config.tenants:  # every name is checked before the first tenant is made
         plan_provision(fleet, slug, tier_name=config.tier, admin_email=config.admin_email)
@@ -115,7 +115,7 @@ class ChangeConfig(dg.Config):
 
 
 @dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
-def change_tenant(context: dg.OpExecutionContext, fleet: FleetParam, config: ChangeConfig) -> None:
+def apply_change(context: dg.OpExecutionContext, fleet: FleetParam, config: ChangeConfig) -> None:
     """Suspend, resume, move to another tier, or offboard one tenant."""
 
     def work(tenant: Tenant) -> Any:

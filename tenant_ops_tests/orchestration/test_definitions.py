@@ -41,7 +41,7 @@ def test_every_asset_is_described_owned_and_of_a_kind() -> None:
 
 def test_every_dataset_shows_its_columns_and_privacy_in_the_catalog() -> None:
     node = defs.resolve_asset_graph().get(dg.AssetKey(["datasets", "users"]))
-    schema = node.metadata["dagster/column_schema"].value
+    schema = node.metadata["dagster/column_schema"]
     email = next(column for column in schema.columns if column.name == "email")
     assert email.constraints.unique
     assert not email.constraints.nullable

@@ -113,7 +113,7 @@ def test_a_materialisation_shows_rows_and_a_masked_sample(
 def test_a_tenant_is_made_by_the_job_and_becomes_a_partition(
     run: Callable[..., dg.ExecuteInProcessResult], fleet: Fleet, instance: dg.DagsterInstance
 ) -> None:
-    config = op_config("init_tenant", tenants=["acme", "globex"], tier="professional", initialize_data=True)
+    config = op_config("make_tenants", tenants=["acme", "globex"], tier="professional", initialize_data=True)
     assert run("init_tenant", config=config).success
     assert set(instance.get_dynamic_partitions(TENANTS.name or "")) == {"acme", "globex"}
     assert rows(fleet, fleet.registry.get("globex"))["users"] > 0
@@ -123,7 +123,7 @@ def test_a_tenant_is_made_by_the_job_and_becomes_a_partition(
 def test_a_bad_name_among_several_makes_none_of_them(
     run: Callable[..., dg.ExecuteInProcessResult], fleet: Fleet
 ) -> None:
-    result = run("init_tenant", config=op_config("init_tenant", tenants=["acme", "Bad Name"]))
+    result = run("init_tenant", config=op_config("make_tenants", tenants=["acme", "Bad Name"]))
     assert not result.success
     assert fleet.registry.slugs(tuple(State)) == ()
 
@@ -173,9 +173,9 @@ def test_destructive_jobs_plan_unless_told_to_execute(
 ) -> None:
     run("load_fixtures", "acme")
     before = rows(fleet, tenant)
-    assert run("cleanup", "acme", op_config("cleanup", retention_days=0)).success
+    assert run("cleanup", "acme", op_config("cleanup_report", retention_days=0)).success
     assert run("migrate", "acme").success
-    assert run("change_tenant", config=op_config("change_tenant", tenant="acme", change="OFFBOARD")).success
+    assert run("change_tenant", config=op_config("apply_change", tenant="acme", change="OFFBOARD")).success
     assert rows(fleet, tenant) == before
     assert fleet.registry.get("acme").state is State.ACTIVE
 
@@ -184,7 +184,7 @@ def test_a_suspended_tenant_is_left_alone_with_a_reason(
     run: Callable[..., dg.ExecuteInProcessResult], fleet: Fleet, tenant: Tenant
 ) -> None:
     assert run(
-        "change_tenant", config=op_config("change_tenant", tenant="acme", change="SUSPEND", reason="unpaid")
+        "change_tenant", config=op_config("apply_change", tenant="acme", change="SUSPEND", reason="unpaid")
     ).success
     result = run("load_fixtures", "acme")
     assert not result.success

@@ -1,5 +1,7 @@
 """Group `backups`: sealed copies of each tenant, and the proof that they restore."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -10,9 +12,10 @@ from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
-from tenant_ops.tenants import State, Tenant
+from tenant_ops.tenants import Fleet, State, Tenant
 
 FULL_BACKUP = dg.AssetKey(["backups", "full"])
+READABLE, MEANING = "readable", "Every member was read back, opened and hashed."
 
 
 class BackupConfig(dg.Config):
@@ -24,6 +27,14 @@ class BackupConfig(dg.Config):
     )
     output_path: str = Field(default="", description="Where to store it; empty: the configured store.")
 
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of `plan_backup`."""
+        return {
+            "compression": self.compression,
+            "encryption": self.encryption,
+            "output_path": self.output_path or None,
+        }
+
 
 def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The full backup of a tenant."""
@@ -31,11 +42,7 @@ def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     @dg.asset(
         key=FULL_BACKUP,
         deps=[dg.AssetKey(["datasets", name]) for name in catalog.names],
-        check_specs=[
-            tenant_check(
-                "readable", FULL_BACKUP, "Every member was read back, opened and hashed.", blocking=True
-            )
-        ],
+        check_specs=[tenant_check(READABLE, FULL_BACKUP, MEANING, blocking=True)],
         **per_tenant("backups", kinds=("postgres", "file"), code_version="1"),
     )
     def full(
@@ -44,29 +51,24 @@ def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """Schema, data, files and configuration of a tenant at one moment, as a sealed archive."""
 
         def work(tenant: Tenant) -> BackupReport:
-            plan = plan_backup(
-                fleet,
-                tenant,
-                compression=config.compression,
-                encryption=config.encryption,
-                output_path=config.output_path or None,
-            )
-            return execute_backup(fleet, plan)
+            return execute_backup(fleet, plan_backup(fleet, tenant, **config.arguments()))
 
-        def verdicts(report: BackupReport) -> list[dg.AssetCheckResult]:
-            verdict = verify_backup(fleet, find_backup(fleet, report.backup_id))
-            return [
-                dg.AssetCheckResult(
-                    passed=verdict.sound, check_name="readable", metadata=metadata_of(verdict)
-                )
-            ]
-
-        states = (State.ACTIVE, State.SUSPENDED)
         return batch.run(
             context,
-            operation(context, fleet, "backup", work, states=states),
+            operation(context, fleet, "backup", work, states=(State.ACTIVE, State.SUSPENDED)),
             metadata=metadata_of,
-            checks=verdicts,
+            checks=lambda report: [read_back(fleet, report)],
         )
 
     return [full]
+
+
+def read_back(fleet: Fleet, report: BackupReport) -> dg.AssetCheckResult:
+    """Whether the backup that was just written can be read: every member is opened and hashed."""
+    verdict = verify_backup(fleet, find_backup(fleet, report.backup_id))
+    return dg.AssetCheckResult(
+        check_name=READABLE,
+        passed=verdict.sound,
+        description="; ".join(verdict.problems) or None,
+        metadata=metadata_of(verdict),
+    )

@@ -17,7 +17,7 @@ from tenant_ops.tenants import State, Tenant
 
 SCHEMA_VERSION = dg.AssetKey("schema_version")
 TENANT_HEALTH = dg.AssetKey("tenant_health")
-CLEANUP = dg.AssetKey("cleanup")
+CLEANUP = dg.AssetKey("cleanup_report")
 
 
 class MigrateConfig(dg.Config):
@@ -61,7 +61,7 @@ def schema_version(
 
 
 @dg.asset(key=CLEANUP, deps=[TENANT], **per_tenant("operations", code_version="1"))
-def cleanup(
+def cleanup_report(
     context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: CleanupConfig
 ) -> dg.MaterializeResult:
     """Rows, quarantine, stages and files a tenant needs no more: planned, or removed with a way back."""
@@ -93,7 +93,7 @@ def tenant_health(
             context, fleet, "health", lambda tenant: health[tenant.slug],
             states=(State.ACTIVE, State.SUSPENDED), found=lambda verdict: verdict.verdict != "healthy",
         ),
-        metadata=metadata_of,
+        metadata=lambda verdict: {**metadata_of(verdict), **verdict.metrics},
         checks=lambda verdict: [
             dg.AssetCheckResult(check_name="healthy", passed=verdict.verdict in {"healthy", "warning"})
         ],
@@ -102,4 +102,4 @@ def tenant_health(
 
 def operation_assets(_catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The assets of this group; they are the same for every catalog."""
-    return [schema_version, cleanup, tenant_health]
+    return [schema_version, cleanup_report, tenant_health]

@@ -3,6 +3,7 @@
 Here: the upgrade under its advisory lock. Not here: what the tables are (`versions/`).
 """
 
+import logging
 from functools import cache
 from pathlib import Path
 
@@ -94,6 +95,8 @@ def _config() -> Config:
     # Alembic reads its options through configparser: a % in the path must be doubled.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
+    # Alembic tells each step at info level, on every start: that is for whoever debugs a revision.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return config
 
 
