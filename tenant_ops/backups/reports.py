@@ -3,7 +3,7 @@
 Here: plans, reports, the catalog's record. Not here: what makes them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenant_ops.backups.codec import Codec
 from tenant_ops.backups.layout import BackupType, NotCarried
@@ -57,7 +57,7 @@ class BackupPlan:
         folder: Where the backup's directory will be made.
         tables: Name and estimated rows of each table.
         estimated_bytes: Size of tables and files before compression.
-        free_bytes: Room on the target's file system.
+        free_bytes: Room on the target's file system; two plans that differ only here are equal.
         not_carried: What the schema holds and the backup will not.
     """
 
@@ -73,7 +73,7 @@ class BackupPlan:
     statements: int
     files: int
     estimated_bytes: int
-    free_bytes: int
+    free_bytes: int = field(compare=False)
     not_carried: tuple[NotCarried, ...]
     warnings: tuple[str, ...]
 
@@ -165,7 +165,7 @@ class RestorePlan:
     replaces_rows: int
     replaces_files: int
     safety_backup: bool
-    free_bytes: int
+    free_bytes: int = field(compare=False)
     conflicts: tuple[str, ...]
     warnings: tuple[str, ...]
     manifest_sha256: str

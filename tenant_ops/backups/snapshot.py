@@ -92,10 +92,15 @@ def hold_snapshot(fleet: Fleet, tenant: Tenant) -> Generator[Snapshot]:
                 continue  # dropped between the look and the lock
             except psycopg.errors.LockNotAvailable:
                 raise OperationFailed(
-                    f"its tables stayed locked by another session for {LOCK_WAIT_S} s.",
+                    f"its tables stayed locked by another session for {LOCK_WAIT_S:g} s.",
                     where=f"tenant {tenant.slug}",
                     fix="Wait for the migration or maintenance that holds them, and run it again.",
                 ) from None
+            except psycopg.Error as error:
+                raise OperationFailed(
+                    f"its schema cannot be read: {str(error).strip().splitlines()[0]}.",
+                    where=f"tenant {tenant.slug}",
+                ) from error
             if {table.name for table in definition.tables} <= set(found):
                 yield Snapshot(connection, tenant.schema_name, definition, *moment)
                 return
@@ -140,24 +145,28 @@ def _prepare(connection: psycopg.Connection, tenant: Tenant, tables: dict[str, b
         "SET LOCAL row_security = off",  # a policy that would hide rows becomes an error
         "SET LOCAL statement_timeout = 0",
         "SET LOCAL idle_in_transaction_session_timeout = 0",
-        f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'",
+        f"SET LOCAL lock_timeout = {int(LOCK_WAIT_S * 1000)}",
         *SESSION_FORMAT,
     ):
         connection.execute(setting)  # type: ignore[arg-type]
     if tables:
         names = sql.SQL(", ").join(sql.Identifier(tenant.schema_name, name) for name in tables)
-        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(names))
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
     connection.execute("SET TRANSACTION READ ONLY")
 
 
 def _require_superuser(connection: psycopg.Connection, tenant: Tenant, forced: list[str]) -> None:
     """Tables that force row security hide rows even from their owner."""
-    if connection.pgconn.parameter_status(b"is_superuser") != b"on":
+    if not _is_superuser(connection):
         raise OperationFailed(
             f"row security is forced on these tables, so not all rows can be read: {', '.join(forced)}.",
             where=f"tenant {tenant.slug}",
             fix="ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or connect as a superuser.",
         )
+
+
+def _is_superuser(connection: psycopg.Connection) -> bool:
+    return connection.pgconn.parameter_status(b"is_superuser") == b"on"
 
 
 def _moment(connection: psycopg.Connection) -> tuple[str, str, dict[str, str]]:
