@@ -172,7 +172,7 @@ def cleanup(
         str | None, typer.Option(help="expired, quarantine, stages, files, cache; all when left out.")
     ] = None,
     retention_days: Annotated[
-        int | None, typer.Option(min=0, help="Keep rows this long, whatever the tier says.")
+        int | None, typer.Option(min=1, help="Keep rows this long, whatever the tier says.")
     ] = None,
     create_backup: Annotated[bool, typer.Option(help="Take a backup before anything is removed.")] = True,
     undo: Annotated[str | None, typer.Option(help="Bring back what this cleanup removed.")] = None,

@@ -173,7 +173,7 @@ def test_destructive_jobs_plan_unless_told_to_execute(
 ) -> None:
     run("load_fixtures", "acme")
     before = rows(fleet, tenant)
-    assert run("cleanup", "acme", op_config("cleanup_report", retention_days=0)).success
+    assert run("cleanup", "acme", op_config("cleanup_report", retention_days=1)).success
     assert run("migrate", "acme").success
     assert run("change_tenant", config=op_config("apply_change", tenant="acme", change="OFFBOARD")).success
     assert rows(fleet, tenant) == before

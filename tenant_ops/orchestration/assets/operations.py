@@ -33,7 +33,7 @@ class CleanupConfig(dg.Config):
     """What to remove. Without `execute` only the plan is made."""
 
     types: list[str] = Field(default=[], description="expired, quarantine, stages, files, cache; empty: all.")
-    retention_days: int | None = Field(default=None, ge=0, description="Overrides datasets and tier.")
+    retention_days: int | None = Field(default=None, ge=1, description="Overrides datasets and tier.")
     create_backup: bool = Field(default=True, description="Take a backup before anything is removed.")
     execute: bool = Field(default=False, description="Remove it; otherwise plan only.")
 
