@@ -82,6 +82,13 @@ class Domain:
         last = min(self.size - 1, (high - self.low) // self.step) if high is not None else self.size - 1
         return span(self.low + first * self.step, last - first + 1, self.step) if first <= last else self
 
+    def thinned(self, step: int) -> "Domain":
+        """The multiples of `step` in a range; all of it where there is none, or values have no order."""
+        if self.low is None or self.high is None or step <= self.step:
+            return self
+        first, last = -(-self.low // step), self.high // step
+        return span(first * step, last - first + 1, step) if first <= last else self
+
 
 def span(low: int, size: int, step: int = 1) -> Domain:
     """`size` numbers from `low`, `step` apart."""
@@ -97,7 +104,7 @@ def listed(column: Column, values: Sequence[str]) -> Domain:
     try:
         parsed = [parse(column, value) for value in values]
     except ValueError as error:
-        raise InputError(f"{error} is no value of type {column.type}.", where=column.name) from error
+        raise InputError(f"{values} are no values of type {column.type}.", where=column.name) from error
     if isinstance(parsed[0], str):
         strings = pa.array(parsed, pa.string())
         return Domain(len(values), lambda number: strings.take(pa.array(number)))
@@ -124,7 +131,10 @@ def parse(column: Column, text: str) -> int | bool | str:
     """
     match column.type:
         case "integer" | "bigint" | "numeric" | "double":
-            return int(Decimal(text).scaleb(scale(column)))
+            try:
+                return int(Decimal(text).scaleb(scale(column)))
+            except ArithmeticError as error:
+                raise ValueError(f"{text!r} is no number") from error
         case "date":
             return (date.fromisoformat(text) - date(1970, 1, 1)).days
         case "timestamptz":
@@ -236,30 +246,37 @@ def _text(column: Column, distinct: int | None) -> Domain:
     matches = [rule.pattern for rule in column.rules if isinstance(rule, Matches)]
     if not matches:
         return _plain_text(low, high)
-    found = patterns.texts(matches[0])
-    within = low <= found.shortest and found.longest <= high
-    if len(matches) == 1 and within and (found.distinct or distinct is None):
-        return Domain(
-            min(found.count, 2**31 - 1),
-            lambda number: pa.array([found.at(value * _spread(found.count)) for value in number.tolist()]),
-        )
-    return _pool(column, found, distinct or POOL)
+    tried = [patterns.texts(matches[0], *turns) for turns in _turns(low, high)]
+    for found in tried:
+        within = low <= found.shortest and found.longest <= high
+        if len(matches) == 1 and within and (found.distinct or distinct is None):
+            return _numbered(found)
+    pools = (_pool(column, found, distinct or POOL) for found in tried)
+    return listed(replace(column, rules=()), _obeying(column, max(pools, key=len)))
 
 
-def _spread(count: int) -> int:
-    """How far apart numbers are taken from a pattern that has more texts than are ever asked for."""
-    return max(1, count // (2**31 - 1))
+def _turns(low: int, high: int) -> list[tuple[int, int]]:
+    """How often open repetitions may turn for a text of `low` to `high` characters, likeliest first."""
+    longest = min(high, low + 8)
+    return list(
+        dict.fromkeys([(0, 7), (0, 2), (0, 0), (max(0, low - 1), max(0, longest - 1)), (low, longest)])
+    )
 
 
-def _pool(column: Column, found: patterns.Texts, wanted: int) -> Domain:
+def _numbered(found: patterns.Texts) -> Domain:
+    step = max(1, found.count // (2**31 - 1))  # a pattern may have more texts than are ever asked for
+    size = min(found.count, 2**31 - 1)
+    return Domain(size, lambda number: pa.array([found.at(value * step) for value in number.tolist()]))
+
+
+def _pool(column: Column, found: patterns.Texts, wanted: int) -> list[str]:
     """Different texts of the pattern that also obey the other rules, found by trying."""
-    tries = min(found.count, 20 * wanted + 2_000)
-    numbers = range(0, found.count, max(1, found.count // tries))
-    kept = dict.fromkeys(_obeying(column, (found.at(number) for number in numbers[: 2 * tries])))
-    return listed(replace(column, rules=()), list(kept)[:wanted])
+    step = max(1, found.count // (10 * wanted + 1_000))
+    some = (found.at(number) for number in range(0, found.count, step))
+    return list(dict.fromkeys(text for text in some if not broken_rules(column, text)))[:wanted]
 
 
-def _obeying(column: Column, values: Sequence[str] | patterns.Iterable[str]) -> list[str]:
+def _obeying(column: Column, values: Sequence[str]) -> list[str]:
     kept = [value for value in values if not broken_rules(column, value)]
     if not kept:
         raise InputError(

@@ -61,7 +61,7 @@ def corrupt(catalog: Catalog, source: Path, target: Path) -> tuple[Fault, ...]:
     target.mkdir(parents=True, exist_ok=True)
     faults: list[Fault] = []
     for dataset in catalog:
-        for path in sorted(source.glob(f"{dataset.name}.*")):
+        for path in sorted(source.glob(f"{dataset.source_name}.*")):
             faults += _spoil(dataset, RecordFile.read(dataset, path), target / path.name)
     listed = {"catalog": catalog.name, "version": catalog.version, "faults": [asdict(f) for f in faults]}
     (target / "faults.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ import zstandard
 from tenant_ops.datasets.definition import Catalog, Dataset
 from tenant_ops.datasets.synthesis import frames
 from tenant_ops.datasets.synthesis.domains import Calendar
+from tenant_ops.datasets.synthesis.layout import Layout
 from tenant_ops.datasets.synthesis.rows import World
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
@@ -118,7 +119,7 @@ def write_fixtures(
     started: date = STARTED,
     progress: Progress = SILENT,
 ) -> SynthesisReport:
-    """Write one fixture file per dataset, `<folder>/<dataset>.<format>`; see `generate` for the rows.
+    """Write one fixture file per dataset, `<folder>/<its source name>.<format>`; see `generate` for the rows.
 
     A file appears whole or not at all, and replaces an earlier one of the same name.
 
@@ -141,13 +142,13 @@ def write_fixtures(
         for dataset in catalog.select(datasets)
     }
     for name, suffix in chosen.items():
-        _check(folder, name, suffix)
+        _check(folder, catalog[name].source_name, suffix)
     world = _world(catalog, rows, seed, started)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[GeneratedFile] = []
     for name, suffix in chosen.items():
         progress.start(name, world.count(name))
-        path = folder / f"{name}.{suffix}"
+        path = folder / f"{catalog[name].source_name}.{suffix}"
         _write(world, catalog[name], path, suffix, progress)
         progress.finish(name)
         with path.open("rb") as file:
@@ -181,7 +182,7 @@ def _check(folder: Path, name: str, suffix: str) -> None:
     others = [path for path in sorted(folder.glob(f"{name}.*")) if path.name != f"{name}.{suffix}"]
     if others:
         raise InputError(
-            f"the folder already holds {others[0].name}; both would be loaded into {name!r}.",
+            f"the folder already holds {others[0].name}; both would be loaded.",
             where=str(folder),
             fix="Remove that file, or write to another folder.",
         )
@@ -191,7 +192,11 @@ def _write(world: World, dataset: Dataset, path: Path, suffix: str, progress: Pr
     part = path.with_name(f".{path.name}.part")
     kind, _, compression = suffix.partition(".")
     try:
-        with part.open("wb") as raw, _compressed(raw, compression) as file, _sink(kind, dataset, file) as put:
+        with (
+            part.open("wb") as raw,
+            _compressed(raw, compression) as file,
+            _sink(kind, world.layouts[dataset.name], file) as put,
+        ):
             for batch in _batches(world, dataset):
                 before = raw.tell()
                 put(batch)
@@ -215,7 +220,8 @@ def _compressed(raw: IO[bytes], compression: str) -> Iterator[_Writable]:
 
 
 @contextmanager
-def _sink(kind: str, dataset: Dataset, file: _Writable) -> Iterator[Callable[[pa.RecordBatch], object]]:
+def _sink(kind: str, layout: Layout, file: _Writable) -> Iterator[Callable[[pa.RecordBatch], object]]:
+    dataset = layout.dataset
     match kind:
         case "csv":
             file.write((",".join(column.source_name for column in dataset.columns) + "\n").encode())
@@ -233,5 +239,5 @@ def _sink(kind: str, dataset: Dataset, file: _Writable) -> Iterator[Callable[[pa
             yield put
             file.write(b"\n]\n")
         case _:
-            with pq.ParquetWriter(file, frames.schema(dataset), compression="zstd") as writer:
+            with pq.ParquetWriter(file, frames.schema(layout), compression="zstd") as writer:
                 yield writer.write_batch

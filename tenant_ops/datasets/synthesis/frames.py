@@ -13,7 +13,8 @@ import orjson
 import pyarrow as pa
 
 from tenant_ops.datasets.definition import Column, Dataset
-from tenant_ops.datasets.synthesis.domains import Values, pc, scale
+from tenant_ops.datasets.synthesis.domains import Values, pc
+from tenant_ops.datasets.synthesis.layout import Layout
 from tenant_ops.datasets.synthesis.rows import Mask, Rows
 
 _TYPES = {
@@ -26,15 +27,23 @@ _TYPES = {
 _BARE_IN_JSON = {"integer", "bigint", "numeric", "double", "boolean", "jsonb"}
 
 
-def schema(dataset: Dataset) -> pa.Schema:
+def schema(layout: Layout) -> pa.Schema:
     """The Arrow schema of generated rows; UUIDs, addresses and JSON documents are strings."""
-    return pa.schema([pa.field(c.source_name, _arrow_type(c), c.nullable) for c in dataset.columns])
+    return pa.schema(
+        [
+            pa.field(column.source_name, _arrow_type(column, layout.scale(column.name)), column.nullable)
+            for column in layout.dataset.columns
+        ]
+    )
 
 
 def frame(rows: Rows) -> pa.RecordBatch:
     """The rows with every column of their dataset."""
-    arrays = [_array(c, rows.values(c.name), rows.missing(c.name)) for c in rows.dataset.columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema(rows.dataset))
+    arrays = [
+        _array(column, rows.layout.scale(column.name), rows.values(column.name), rows.missing(column.name))
+        for column in rows.dataset.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema(rows.layout))
 
 
 def csv_lines(dataset: Dataset, batch: pa.RecordBatch) -> bytes:
@@ -52,18 +61,18 @@ def json_lines(dataset: Dataset, batch: pa.RecordBatch, end: str) -> bytes:
     return _concatenated([*parts, pa.scalar("}")], separator="", end=end)
 
 
-def _arrow_type(column: Column) -> pa.DataType:
+def _arrow_type(column: Column, scale: int) -> pa.DataType:
     if column.type == "numeric":
-        return pa.decimal128(18, scale(column))
+        return pa.decimal128(18, scale)
     return pa.float64() if column.type == "double" else _TYPES.get(column.type, pa.string())
 
 
-def _array(column: Column, values: Values, missing: Mask) -> pa.Array:
-    wanted = _arrow_type(column)
+def _array(column: Column, scale: int, values: Values, missing: Mask) -> pa.Array:
+    wanted = _arrow_type(column, scale)
     if isinstance(values, pa.Array):
         return pc.if_else(pa.array(missing), None, values) if missing.any() else values
     if column.type == "double":
-        return pa.array(values / 10.0 ** scale(column), wanted, mask=missing)
+        return pa.array(values / 10.0**scale, wanted, mask=missing)
     if column.type == "numeric":
         valid = pa.array(~missing).buffers()[1]
         halves = np.stack([values, values >> 63], axis=1).astype("<i8")

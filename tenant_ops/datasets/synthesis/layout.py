@@ -11,14 +11,18 @@ set has fewer combinations than rows are wanted, there are fewer rows.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from math import prod
+from typing import TypeVar
 
 from tenant_ops.datasets.definition import Catalog, Column, Dataset, ForeignKey
 from tenant_ops.datasets.synthesis import domains, samples
 from tenant_ops.datasets.synthesis.domains import Calendar, Domain
+from tenant_ops.datasets.synthesis.randomness import Index
 from tenant_ops.datasets.synthesis.samples import Sample
 from tenant_ops.platform.errors import InputError
 
+_Number = TypeVar("_Number", int, Index)
 ORDERED_TYPES = {"integer", "bigint", "numeric", "double", "date", "timestamptz"}
 Slot = ForeignKey | str  # what takes one digit: a foreign key's parent row, or a column's value
 
@@ -55,6 +59,7 @@ class Layout:
         domains: By column, for those without recipe and foreign key.
         copies: Columns that take another column's value.
         places: Slots that take a digit of the row's number.
+        scales: Decimals of the columns that take their values from another dataset.
     """
 
     dataset: Dataset
@@ -65,10 +70,15 @@ class Layout:
     domains: dict[str, Domain] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
     places: dict[Slot, Place] = field(default_factory=dict)
+    scales: dict[str, int] = field(default_factory=dict)
 
     def slot(self, column: str) -> Slot:
         """What decides the column's value."""
         return self.owner.get(self.copies.get(column, column)) or self.copies.get(column, column)
+
+    def scale(self, column: str) -> int:
+        """How many decimals the column's values have: those of the column they are taken from."""
+        return self.scales.get(column, domains.scale(self.dataset.by_name[column]))
 
     def is_fixed(self, column: str) -> bool:
         """Whether the column's value may not be moved to obey an order."""
@@ -108,6 +118,9 @@ def plan(catalog: Catalog, rows: int, calendar: Calendar) -> dict[str, Layout]:
             {c.name: sample for c in dataset.columns if (sample := samples.parse(c)) is not None},
         )
         layouts[dataset.name] = layout
+        own_last = sorted(layout.owner.items(), key=lambda pair: pair[1].references == dataset.name)
+        for name, key in own_last:
+            layout.scales[name] = layouts[key.references].scale(key.target[key.columns.index(name)])
         try:
             _find_domains(layout, calendar)
             _find_places(layout, layouts)
@@ -118,20 +131,21 @@ def plan(catalog: Catalog, rows: int, calendar: Calendar) -> dict[str, Layout]:
     return layouts
 
 
-def ticks(column: Column) -> int:
-    """How much one counted unit of the column is worth, so that columns of an order can be compared."""
-    if column.type == "date":
-        return domains.DAY_MS
-    return 1 if column.type == "timestamptz" else 10 ** (9 - domains.scale(column))
-
-
-def converted(value, source: Column, target: Column, *, up: bool):
-    """A value of `source` in units of `target`, rounded up or down where it falls between two."""
-    here, there = ticks(source), ticks(target)
+def converted(value: _Number, layout: Layout, source: str, target: str, *, up: bool) -> _Number:
+    """A value of column `source` as column `target` counts, rounded up or down where it falls between two."""
+    here, there = _ticks(layout, source), _ticks(layout, target)
     if here % there == 0:
         return value * (here // there)
     ratio = there // here
     return -(-value // ratio) if up else value // ratio
+
+
+def _ticks(layout: Layout, name: str) -> int:
+    """How much one counted unit of the column is worth, so that columns of an order can be compared."""
+    kind = layout.dataset.by_name[name].type
+    if kind == "date":
+        return domains.DAY_MS
+    return 1 if kind == "timestamptz" else 10 ** (9 - layout.scale(name))
 
 
 def _references_to(catalog: Catalog, dataset: Dataset) -> Sequence[ForeignKey]:
@@ -181,21 +195,33 @@ def _find_domains(layout: Layout, calendar: Calendar) -> None:
         if column.name not in layout.samples and column.name not in layout.owner:
             distinct = layout.rows if column.name in apart else None
             layout.domains[column.name] = domains.domain(column, calendar, distinct)
+    _refuse_circles(dataset)
     for component in _order_components(layout):
         _find_copies(layout, component, apart)
     for _ in dataset.orders:  # as often as the longest chain
         for order in dataset.orders:
-            _clip(layout, order.first, order.then)
+            first, then = (layout.copies.get(name, name) for name in (order.first, order.then))
+            if first != then:
+                _clip(layout, first, then)
+
+
+def _refuse_circles(dataset: Dataset) -> None:
+    before: dict[str, list[str]] = {}
+    for order in dataset.orders:
+        before.setdefault(order.then, []).append(order.first)
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        raise InputError(f"its orders form a circle: {' <= '.join(error.args[1])}.") from error
 
 
 def _clip(layout: Layout, first: str, then: str) -> None:
     """Leave `first` no value above all of `then`, and `then` none below all of `first`."""
-    by_name = layout.dataset.by_name
     low, high = layout.domains.get(first), layout.domains.get(then)
     if low is None or high is None or low.low is None or high.high is None:
         return
-    least = converted(low.low, by_name[first], by_name[then], up=True)
-    most = converted(high.high, by_name[then], by_name[first], up=False)
+    least = converted(low.low, layout, first, then, up=True)
+    most = converted(high.high, layout, then, first, up=False)
     if low.low > most or high.high < least:
         raise InputError(f"every {first!r} its rules allow is above every {then!r}.")
     layout.domains[first] = low.clipped(None, most)
@@ -212,7 +238,8 @@ def _find_copies(layout: Layout, component: list[str], apart: set[str]) -> None:
         return
     leader = next((name for name in stuck if name in apart), stuck[0])
     for name in stuck:
-        if by_name[name].type != by_name[leader].type or not (ordered or _alike(by_name, name, leader)):
+        same_unit = (by_name[name].type, layout.scale(name)) == (by_name[leader].type, layout.scale(leader))
+        if not same_unit or not (ordered or _alike(by_name, name, leader)):
             raise InputError(
                 f"no rows can be made that obey the order of {name!r} and {leader!r}.",
                 fix="Give one of them a `sample` recipe.",
@@ -221,6 +248,28 @@ def _find_copies(layout: Layout, component: list[str], apart: set[str]) -> None:
         layout.domains[leader] = mine.clipped(theirs.low, theirs.high)
         if name != leader:
             layout.copies[name] = leader
+    for name in set(free) - set(stuck):
+        if _leads(layout, stuck, [name]) and _leads(layout, [name], stuck):
+            _squeeze(layout, leader, name)
+
+
+def _squeeze(layout: Layout, leader: str, between: str) -> None:
+    """Leave the copies of a column only values that a column between two of them can take as well."""
+    mine, theirs = layout.domains[leader], layout.domains[between]
+    if mine.low is None or theirs.low is None or theirs.high is None:
+        return
+    low = converted(theirs.low, layout, between, leader, up=True)
+    high = converted(theirs.high, layout, between, leader, up=False)
+    # An integer between two decimals leaves them whole numbers.
+    layout.domains[leader] = mine.clipped(low, high).thinned(
+        _ticks(layout, between) // _ticks(layout, leader)
+    )
+
+
+def _leads(layout: Layout, starts: Sequence[str], ends: Sequence[str]) -> bool:
+    """Whether orders lead from one of the columns to one of the others."""
+    reached = {order.then for order in layout.dataset.orders if order.first in starts}
+    return bool(reached & set(ends)) or (bool(reached) and _leads(layout, sorted(reached), ends))
 
 
 def _alike(by_name: Mapping[str, Column], name: str, leader: str) -> bool:
@@ -249,13 +298,16 @@ def _find_places(layout: Layout, layouts: Mapping[str, Layout]) -> None:
         (name,) for name in dict.fromkeys(layout.copies.values()) if any(name in each for each in sets)
     ]
     for columns in [*leaders, *sets]:
-        slots = list(dict.fromkeys(layout.slot(name) for name in columns))
+        slots = _telling_slots(layout, columns, layouts)
         if any(group <= set(slots) for group in kept_apart):
             continue
         recipes = [slot for slot in slots if _has_recipe(layout, slot)]
         free = [slot for slot in slots if slot not in layout.places and slot not in recipes]
         if not free and recipes:
             continue  # a recipe answers for the uniqueness of the sets it is part of
+        if not free:  # a part of a foreign key's columns need not tell its parents apart
+            layout.rows = 1
+            continue
         chosen = _enough(free, layout, layouts)
         sizes = [_size(slot, layout, layouts) for slot in chosen]
         layout.rows = min(layout.rows, prod(sizes))
@@ -269,6 +321,20 @@ def _find_places(layout: Layout, layouts: Mapping[str, Layout]) -> None:
                 scattered or len(chosen) == 1,
             )
         kept_apart.append(set(chosen))
+
+
+def _telling_slots(layout: Layout, columns: Sequence[str], layouts: Mapping[str, Layout]) -> list[Slot]:
+    """What decides the columns and can be told from their values."""
+    slots: list[Slot] = []
+    for slot in dict.fromkeys(layout.slot(name) for name in columns):
+        if isinstance(slot, ForeignKey):
+            pairs = zip(slot.columns, slot.target, strict=True)
+            seen = {target for name, target in pairs if name in columns}
+            parent = layouts[slot.references].dataset
+            if not any(seen.issuperset(each) for each in _unique_sets(parent)):
+                continue
+        slots.append(slot)
+    return slots
 
 
 def _enough(free: list[Slot], layout: Layout, layouts: Mapping[str, Layout]) -> list[Slot]:

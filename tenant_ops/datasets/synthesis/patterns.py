@@ -16,8 +16,6 @@ from typing import Any
 
 from tenant_ops.platform.errors import InputError
 
-# An open repetition (`+`, `*`) is tried up to this many times more than it must be.
-OPEN_REPEAT = 7
 _PREFERRED = string.ascii_lowercase + string.digits
 _PRINTABLE = "".join(chr(code) for code in range(32, 127))
 _CATEGORIES = {
@@ -49,14 +47,19 @@ class Texts:
     distinct: bool
 
 
-def texts(pattern: str) -> Texts:
-    """The texts that match the whole of `pattern`, open repetitions cut at `OPEN_REPEAT` extra turns.
+def texts(pattern: str, fewest: int = 0, most: int = 7) -> Texts:
+    """The texts that match the whole of `pattern`.
+
+    Args:
+        pattern: The regular expression.
+        fewest: Least turns an open repetition (`+`, `*`) makes beyond those it must.
+        most: Most turns beyond those it must; without a bound there would be no last text.
 
     Raises:
         InputError: the pattern uses look-around, back-references or another part that cannot be counted.
     """
     try:
-        return _sequence(_parser.parse(pattern))
+        return _sequence(_parser.parse(pattern), (fewest, most))
     except (_Uncountable, re.error) as error:
         raise InputError(
             f"no sample text can be made for the pattern {pattern!r}: {error}.",
@@ -68,7 +71,7 @@ class _Uncountable(Exception):
     """A part of the syntax whose texts have no number."""
 
 
-def _node(name: str, argument: Any) -> Texts:
+def _node(name: str, argument: Any, turns: tuple[int, int]) -> Texts:
     match name:
         case "LITERAL":
             return _listed([chr(argument)])
@@ -79,23 +82,24 @@ def _node(name: str, argument: Any) -> Texts:
         case "IN":
             return _characters(_membership(argument))
         case "SUBPATTERN":
-            return _sequence(argument[-1])
+            return _sequence(argument[-1], turns)
         case "BRANCH":
-            return _sum([_sequence(branch) for branch in argument[1]])
+            return _sum([_sequence(branch, turns) for branch in argument[1]])
         case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
             least, most, body = argument
-            open_ended = most == _parser.MAXREPEAT
-            return _repeat(_sequence(body), least, least + OPEN_REPEAT if open_ended else most)
+            if most == _parser.MAXREPEAT:
+                least, most = least + turns[0], least + turns[1]
+            return _repeat(_sequence(body, turns), least, most)
         case "ATOMIC_GROUP":
-            return _sequence(argument)
+            return _sequence(argument, turns)
         case "AT":
             return _listed([""])
         case _:
             raise _Uncountable(f"{name.lower()} has no sample")
 
 
-def _sequence(nodes: Iterable[tuple[Any, Any]]) -> Texts:
-    return _product([_node(str(name), argument) for name, argument in nodes])
+def _sequence(nodes: Iterable[tuple[Any, Any]], turns: tuple[int, int]) -> Texts:
+    return _product([_node(str(name), argument, turns) for name, argument in nodes])
 
 
 def _product(parts: list[Texts]) -> Texts:

@@ -151,7 +151,7 @@ def spread(rows: Rows, column: Column, sample: Sample) -> Values:
 
 def at_most(rows: Rows, column: Column, sample: Sample) -> Values:
     """`at_most track_id.duration_ms [whole=0.6]`: up to that number; exactly it for 60 % of the rows."""
-    limit = np.asarray(rows.look_up(sample.arguments[0])[1])
+    limit = np.asarray(rows.look_up(sample.arguments[0]))
     part = below(rows.bits(column.name), limit + 1)
     whole = unit(rows.bits(column.name, "whole")) < float(sample.options.get("whole", "0"))
     return np.where(whole, limit, part)
@@ -159,7 +159,7 @@ def at_most(rows: Rows, column: Column, sample: Sample) -> Values:
 
 def reaches(rows: Rows, column: Column, sample: Sample) -> Values:
     """`reaches played_ms track_id.duration_ms`: whether the first is at least the second."""
-    first, second = (np.asarray(rows.look_up(text)[1]) for text in sample.arguments)
+    first, second = (np.asarray(rows.look_up(text)) for text in sample.arguments)
     return first >= second
 
 
@@ -232,7 +232,7 @@ def _figures(world: World, formula: str, decimals: int) -> Index:
 def _moment(rows: Rows, text: str) -> Index:
     if text == "end":
         return np.full(len(rows.index), rows.world.calendar.end - 1)
-    return np.asarray(rows.look_up(text)[1])
+    return np.asarray(rows.look_up(text))
 
 
 PICKS: Mapping[str, Pick] = {"pick": pick, "through": through, "group": group}

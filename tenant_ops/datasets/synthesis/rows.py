@@ -17,6 +17,7 @@ from tenant_ops.datasets.synthesis import randomness, recipes
 from tenant_ops.datasets.synthesis.domains import Calendar, Values, arrow, pc
 from tenant_ops.datasets.synthesis.layout import Layout, Slot, converted
 from tenant_ops.datasets.synthesis.randomness import Bits, Index
+from tenant_ops.datasets.synthesis.samples import Sample
 from tenant_ops.platform.errors import InputError
 
 DEFAULT_NULL_SHARE = 0.1
@@ -103,16 +104,16 @@ class Rows:
         if name not in self._values:
             if name in self._being_made:
                 raise InputError("its values rest on themselves.", where=f"{self.dataset.name}.{name}")
+            if name not in self.dataset.by_name:
+                raise InputError(f"a recipe names an unknown column {name!r}.", where=self.dataset.name)
             self._being_made.add(name)
             self._values[name] = self._make(name)
         return self._values[name]
 
-    def look_up(self, reference: str) -> tuple[Column, Values]:
-        """The values `column`, or `foreign_key_column.column` of the row it refers to, and their column."""
+    def look_up(self, reference: str) -> Values:
+        """The values of `column`, or with `foreign_key_column.column` those of the row it refers to."""
         first, dot, rest = reference.partition(".")
-        if first not in self.dataset.by_name:
-            raise InputError(f"its recipe names an unknown column {first!r}.", where=self.dataset.name)
-        return self.parent(first).look_up(rest) if dot else (self.dataset.by_name[first], self.values(first))
+        return self.parent(first).look_up(rest) if dot else self.values(first)
 
     def key_of(self, column: str) -> ForeignKey:
         """The foreign key that decides a column.
@@ -176,12 +177,27 @@ class Rows:
             return self.values(self.layout.copies[name])
         sample = self.layout.samples.get(name)
         if sample is not None:
-            return recipes.RECIPES[sample.recipe](self, column, sample)
+            return self._by_recipe(column, sample)
         domain = self.layout.domains[name]
         if name in self.layout.places:
             return domain.at(self._digit(name))
         drawn = domain.at(randomness.below(self.bits(name), domain.size))
         return self._in_order(column, drawn) if domain.low is not None else drawn
+
+    def _by_recipe(self, column: Column, sample: Sample) -> Values:
+        try:
+            return recipes.RECIPES[sample.recipe](self, column, sample)
+        except InputError as error:
+            if error.where != column.name:
+                raise
+            where = f"{self.dataset.name}.{column.name}"
+            raise InputError(error.problem, fix=error.fix, where=where) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the recipe {column.sample!r} cannot be followed: {error!r}.",
+                where=f"{self.dataset.name}.{column.name}",
+                fix=f"It is meant so: {recipes.RECIPES[sample.recipe].__doc__}",
+            ) from error
 
     def _digit(self, slot: Slot) -> Index:
         place = self.layout.places[slot]
@@ -198,10 +214,12 @@ class Rows:
         numbers = np.asarray(drawn)
         for order in self.dataset.orders:
             if order.then == column.name and by_name[order.first].type in layouts.ORDERED_TYPES:
-                least = converted(self.values(order.first), by_name[order.first], column, up=True)
+                first = np.asarray(self.values(order.first))
+                least = converted(first, self.layout, order.first, column.name, up=True)
                 numbers = np.maximum(numbers, least)
         for name in self._ceilings(column.name):
-            numbers = np.minimum(numbers, converted(self.values(name), by_name[name], column, up=False))
+            then = np.asarray(self.values(name))
+            numbers = np.minimum(numbers, converted(then, self.layout, name, column.name, up=False))
         return numbers
 
     def _ceilings(self, name: str) -> list[str]:
