@@ -211,6 +211,7 @@ class FixtureMigrator(_Operator):
         *,
         from_version: str | None = None,
         to_version: str | None = None,
+        auto_resolve: bool = False,
         create_backup: bool = True,
         execute: bool = False,
     ) -> MigrationPlan | MigrationReport:
@@ -218,7 +219,7 @@ class FixtureMigrator(_Operator):
 
         def work() -> MigrationPlan | MigrationReport:
             tenant = self.fleet.registry.get(tenant_id).require()
-            plan = plan_migration(self.fleet, tenant, from_version=from_version, to_version=to_version)
+            plan = plan_migration(self.fleet, tenant, from_version, to_version, auto_resolve=auto_resolve)
             if not execute:
                 return plan
             copy = safety_copy(self.fleet, "migrate") if create_backup else None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tenant_ops.cli import backups, desk, fixtures, tenants
-from tenant_ops.cli.output import STDERR, print_json, print_table
+from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import (
     FINDINGS,
     AsJson,
@@ -25,6 +25,7 @@ from tenant_ops.cli.running import (
 )
 from tenant_ops.loading import ConflictStrategy
 from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.reports import as_document
 
 app = typer.Typer(
     name="tenant-ops",
@@ -209,10 +210,10 @@ def cleanup(
 def migrate(
     tenant_id: TenantIds,
     from_version: Annotated[str | None, typer.Option(help="Refuse tenants at another version.")] = None,
-    to_version: Annotated[
-        str | None, typer.Option(help="Where to go; the newest release when left out.")
-    ] = None,
-    auto_resolve: Annotated[bool, typer.Option(help="Apply the declared mitigation of conflicts.")] = False,
+    to_version: Annotated[str | None, typer.Option(help="Where to go; the newest when left out.")] = None,
+    auto_resolve: Annotated[
+        bool, typer.Option(help="Apply the resolutions that releases declare for conflicts.")
+    ] = False,
     create_backup: Annotated[bool, typer.Option(help="Take a backup before anything is changed.")] = True,
     execute: Execute = False,
     dry_run: DryRun = False,
@@ -224,17 +225,17 @@ def migrate(
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
         plans = [
-            plan_migration(fleet, tenant, from_version=from_version, to_version=to_version)
+            plan_migration(fleet, tenant, from_version, to_version, auto_resolve=auto_resolve)
             for tenant in chosen
         ]
         if dry_run or not execute:
             show_plans(plans, as_json=as_json, title="migrate: plan (add --execute to do it)")
             return
-        if auto_resolve:
-            STDERR.print(
-                "--auto-resolve: no release declares a mitigation yet; nothing to resolve.", style="dim"
-            )
-        config: dict[str, Any] = {"create_backup": create_backup, "execute": True}
+        config: dict[str, Any] = {
+            "auto_resolve": auto_resolve,
+            "create_backup": create_backup,
+            "execute": True,
+        }
         config |= {"from_version": from_version} if from_version else {}
         config |= {"to_version": to_version} if to_version else {}
         run(
@@ -245,6 +246,21 @@ def migrate(
             config={"ops": {"schema_version": {"config": config}}},
             command="tenant-ops migrate --execute",
         )
+
+
+@app.command("versions")
+def versions(as_json: AsJson = False) -> None:
+    """The version every tenant is at, and the releases it lacks."""
+    from tenant_ops.migrations import status
+
+    with open_fleet() as fleet:
+        found = status(fleet)
+    if as_json:
+        print_json(found)
+        return
+    rows = as_document(found)["tenants"]
+    columns = ("tenant", "version", "pending", "last_change", "last_failure")
+    print_table(rows, columns, title=f"newest: {found.newest}")
 
 
 @app.command("monitor")

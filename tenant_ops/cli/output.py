@@ -35,7 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "restore": ("tenant", "source", "backup_id", "mode", "rows", "equal", "safety_backup", "seconds"),
     "health": ("tenant", "verdict", "size_bytes", "live_rows", "connections", "backup_age_s", "alerts"),
     "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
-    "migrate": ("tenant", "from_version", "to_version", "executed", "steps", "seconds"),
+    "migrate": ("tenant", "from_version", "to_version", "steps", "backup", "message", "seconds"),
 }
 OUTCOME_STYLE = {"done": "green", "findings": "yellow", "failed": "red"}
 

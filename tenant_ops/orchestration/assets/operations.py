@@ -25,6 +25,7 @@ class MigrateConfig(dg.Config):
 
     from_version: str | None = Field(default=None, description="Refuse tenants at another version.")
     to_version: str | None = Field(default=None, description="Empty: the newest release.")
+    auto_resolve: bool = Field(default=False, description="Apply the resolutions that releases declare.")
     create_backup: bool = Field(default=True, description="Take a backup before anything is changed.")
     execute: bool = Field(default=False, description="Change the tenants; otherwise plan only.")
 
@@ -53,7 +54,9 @@ def schema_version(
     """The release a tenant is at, and how it got there."""
 
     def work(tenant: Tenant) -> MigrationReport | MigrationPlan:
-        plan = plan_migration(fleet, tenant, from_version=config.from_version, to_version=config.to_version)
+        plan = plan_migration(
+            fleet, tenant, config.from_version, config.to_version, auto_resolve=config.auto_resolve
+        )
         copy = safety_copy(fleet, "migrate") if config.create_backup else None
         return execute_migration(fleet, plan, safety_copy=copy) if config.execute else plan
 
