@@ -73,6 +73,11 @@ def create_statements(catalog: Catalog) -> tuple[str, ...]:
     return tuple(statements)
 
 
+def sql_type(column: Column) -> str:
+    """The column's type as Postgres spells it; SQLAlchemy's own spelling forgets the time zone."""
+    return SQL_TYPES[column.type].compile(dialect=_DIALECT)
+
+
 def condition(column: str, rule: Rule) -> str | None:
     """The rule as a SQL condition on `column`, or None where the table does not enforce it.
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tenant_ops.datasets import Column, Dataset
-from tenant_ops.datasets.tables import SQL_TYPES
+from tenant_ops.datasets.tables import sql_type
 from tenant_ops.loading import ledger
 from tenant_ops.loading.checking import FILE, LINE, as_csv, check
 from tenant_ops.loading.ledger import Load, fingerprint
@@ -168,7 +168,7 @@ def _create_stage(connection: psycopg.Connection, tenant: Tenant, dataset: Datas
 
     Taken from the definition, which may be ahead of a live table that is not migrated yet.
     """
-    columns = [f'"{column.name}" {SQL_TYPES[column.type]} {_default(column)}' for column in dataset.columns]
+    columns = [f'"{column.name}" {sql_type(column)} {_default(column)}' for column in dataset.columns]
     connection.execute(
         sql.SQL(
             "CREATE UNLOGGED TABLE {} ({}, {} smallint NOT NULL, {} bigint NOT NULL, {} smallint) "

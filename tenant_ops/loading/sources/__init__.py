@@ -9,10 +9,13 @@ from tenant_ops.loading.reports import SourceFile
 from tenant_ops.loading.sources.batch import Batch, Reject
 from tenant_ops.loading.sources.csv_files import read_csv
 from tenant_ops.loading.sources.json_files import members, read_json, read_ndjson
-from tenant_ops.loading.sources.streams import INVALID, open_text
+from tenant_ops.loading.sources.streams import open_text
 from tenant_ops.loading.sources.tables import read_parquet, read_sqlite, sqlite_tables
 
-__all__ = ["INVALID", "Batch", "Reject", "open_source", "parts_of"]
+ROWS_AS_OBJECTS = 20_000
+"""Most rows held as Python objects, which take some ten times the memory of columns."""
+
+__all__ = ["Batch", "Reject", "open_source", "parts_of"]
 
 
 @contextmanager
@@ -25,6 +28,8 @@ def open_source(
         InputError: the file as a whole cannot be used; it says where and why.
     """
     path = Path(file.path)
+    if file.format in {"sqlite", "json", "ndjson"}:
+        batch_rows = min(batch_rows, ROWS_AS_OBJECTS)
     options = {"batch_rows": batch_rows, "unknown_columns": unknown_columns}
     match file.format:
         case "parquet":

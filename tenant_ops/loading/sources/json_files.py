@@ -106,7 +106,6 @@ def _lines(stream: Utf8Stream) -> Iterator[tuple[int, Any]]:
 
 def _elements(text: "_Text", member: str | None) -> Iterator[tuple[int, Any]]:
     if member is None:
-        text.expect("[", "a JSON array")
         yield from _items(text)
         text.expect_end()
         return
@@ -118,32 +117,33 @@ def _elements(text: "_Text", member: str | None) -> Iterator[tuple[int, Any]]:
 def _arrays(text: "_Text") -> Iterator[tuple[str, Iterator[tuple[int, Any]]]]:
     """The arrays in an object, each with its items; other members, and items left over, are passed over."""
     text.expect("{", "an object of arrays")
-    while text.peek() != "}":
+    more = text.peek() != "}"
+    while more:
         name = text.value()
         if not isinstance(name, str):
             raise text.wrong("a member name")
         text.expect(":", "a colon")
         if text.peek() == "[":
-            text.expect("[", "an array")
             items = _items(text)
             yield name, items
             for _ in items:
                 pass
         else:
             text.value()
-        if text.peek() != "}":
-            text.expect(",", "a comma")
-    text.expect("}", "the end of the object")
+        more = text.comma()
+    text.expect("}", "a comma or the end of the object")
     text.expect_end()
 
 
 def _items(text: "_Text") -> Iterator[tuple[int, Any]]:
-    while text.peek() != "]":
+    """The values of an array, each with the line it begins on."""
+    text.expect("[", "a JSON array")
+    more = text.peek() != "]"
+    while more:
         line = text.line
         yield line, text.value()
-        if text.peek() != "]":
-            text.expect(",", "a comma")
-    text.expect("]", "the end of the array")
+        more = text.comma()
+    text.expect("]", "a comma or the end of the array")
 
 
 class _Text:
@@ -180,6 +180,14 @@ class _Text:
         if self.peek() != character:
             raise self.wrong(what)
         self._at += 1
+
+    def comma(self) -> bool:
+        """Step over a comma, if one stands here, up to what follows it."""
+        if self.peek() != ",":
+            return False
+        self._at += 1
+        self.peek()
+        return True
 
     def expect_end(self) -> None:
         """Nothing may follow.
