@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tenant_ops.orchestration.batch import COMMAND_TAG, Batch
-from tenant_ops.orchestration.partitions import TENANTS, UnknownTenantPartition, sync
+from tenant_ops.orchestration.partitions import TENANTS, TenantPartitions, UnknownTenantPartition, sync
 from tenant_ops.platform.errors import InputError, OperationFailed
 
 pytestmark = [
@@ -314,6 +314,18 @@ class TestIsolation:
 
         assert "1 of 3 tenants failed:\n  tx at described: ValueError" in failure_of(result)
         assert green(instance, dg.AssetKey("described")) == {"t0", "t2"}
+
+    def test_failures_show_although_another_process_planned_the_run(
+        self, instance: dg.DagsterInstance, faults: Faults, monkeypatch: pytest.MonkeyPatch
+    ):
+        # The webserver and the daemon know the partitions only by name: to them `t1,t2` is one partition.
+        plain = dg.DynamicPartitionsDefinition.subset_with_partition_keys
+        monkeypatch.setattr(TenantPartitions, "subset_with_partition_keys", plain)
+        faults.raising["t2"] = ValueError("broken")
+
+        run(chain(faults), instance, "t1,t2")
+
+        assert (green(instance, THIRD), failed(instance, THIRD)) == ({"t1"}, {"t2"})
 
     def test_when_all_fail_nothing_after_it_is_tried(self, instance: dg.DagsterInstance, faults: Faults):
         faults.raising = {"t1": ValueError("broken"), "t2": ValueError("broken too")}

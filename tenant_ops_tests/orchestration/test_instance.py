@@ -310,6 +310,9 @@ defs = dg.Definitions([loaded], jobs=[dg.define_asset_job("load")], resources={"
 """
 
 
+RANGE = '{"dagster/asset_partition_range_start":"nosuch","dagster/asset_partition_range_end":"nosuch"}'
+
+
 @pytest.mark.slow
 class TestOnTheCommandLine:
     @pytest.mark.parametrize(
@@ -317,8 +320,9 @@ class TestOnTheCommandLine:
         [
             ["asset", "materialize", "-f", "location.py", "--select", "*", "--partition", "nosuch"],
             ["job", "execute", "-f", "location.py", "-j", "load", "--tags", '{"dagster/partition":"nosuch"}'],
+            ["job", "execute", "-f", "location.py", "-j", "load", "--tags", RANGE],
         ],
-        ids=["asset materialize", "job execute"],
+        ids=["asset materialize", "job execute", "a range"],
     )
     def test_an_unknown_tenant_is_one_sentence(self, command: list[str], database_url: str, tmp_path: Path):
         folder = tmp_path / "a check out"

@@ -33,7 +33,7 @@ from tenant_ops.orchestration.instance.connection import (
     prepare,
     with_options,
 )
-from tenant_ops.orchestration.partitions import TENANTS, TenantPartitions, named
+from tenant_ops.orchestration.partitions import TENANTS, named
 from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.platform.settings import Settings
 
@@ -55,6 +55,12 @@ UPSERT_CHECKS = _CHECKS.on_conflict_do_update(
 Numbered = list[tuple[EventLogEntry, int]]
 INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS
 CHECK_PASSED, CHECK_FAILED = AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED
+
+PARTITION_TAGS = (
+    "dagster/partition",
+    "dagster/asset_partition_range_start",
+    "dagster/asset_partition_range_end",
+)
 
 # Events written in one statement where Dagster can group them: planned ones and materialisations of a
 # range. Set for the whole process tree unless the environment says otherwise.
@@ -84,9 +90,10 @@ class TenantOpsInstance(dg.DagsterInstance):
         Raises:
             UnknownTenantPartition: its partition names a tenant that does not exist.
         """
-        partition = (run.get("tags") or {}).get("dagster/partition", "")
-        if partition and isinstance(job_def.partitions_def, TenantPartitions):
-            TENANTS.require(self, named(partition))
+        tags, assets = run.get("tags") or {}, job_def.asset_layer
+        keys = [tags[name] for name in PARTITION_TAGS if tags.get(name)]
+        if keys and any(assets.get(key).partitions_def == TENANTS for key in assets.selected_asset_keys):
+            TENANTS.require(self, [tenant for key in keys for tenant in named(key)])
         return super().create_run_for_job(job_def, **run)
 
     def dispose(self) -> None:
