@@ -72,8 +72,8 @@ def configure(
     chosen = _known(format or env.get("TENANT_OPS_LOG_FORMAT"), FORMATS, "auto", "TENANT_OPS_LOG_FORMAT")
     levels = ("debug", "info", "warning", "error", "critical")
     least = _known(level or env.get("TENANT_OPS_LOG_LEVEL"), levels, "info", "TENANT_OPS_LOG_LEVEL")
-    stream = stream or sys.stderr
-    terminal = stream is not None and stream.isatty()  # a daemon may have no stderr
+    shown_on = stream or sys.stderr
+    terminal = shown_on is not None and shown_on.isatty()  # a daemon may have no stderr
     handler = _Handler(stream)
     handler.setFormatter(_formatter(chosen, terminal=terminal))
     root = logging.getLogger()
@@ -90,7 +90,16 @@ def configure(
 
 
 class _Handler(logging.StreamHandler):
-    """The handler `configure` put there, to be known again."""
+    """Writes to a stream, or to whatever stderr is at that moment: progress bars put themselves before it."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        logging.Handler.__init__(self)
+        self._stream = stream
+
+    @property
+    def stream(self) -> TextIO | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where the next line goes."""
+        return self._stream or sys.stderr
 
 
 def _known(value: str | None, values: tuple[str, ...], default: str, name: str) -> str:

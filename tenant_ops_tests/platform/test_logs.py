@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import structlog
 
 from tenant_ops.platform import logs
 from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.progress import Bars
 
 
 class Terminal(io.StringIO):
@@ -143,6 +145,18 @@ def test_the_environment_chooses_format_and_level():
 def test_a_wrong_setting_is_named(variable: str):
     with pytest.raises(InputError, match=f"{variable}: 'xml' is not known"):
         logs.configure(env={variable: "xml"})
+
+
+def test_a_line_logged_while_a_bar_is_drawn_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logs.configure(env={})
+    bars = Bars(terminal)
+    bars.start("users", 10)
+    logs.logger("x").info("hello")
+    bars.finish("users")
+    (line,) = [line for line in re.split(r"[\r\n]", terminal.getvalue()) if "hello" in line]
+    assert re.match(r"(\x1b\[[\d;?]*\w)*\d{4}-\d\d-\d\d", line), "starts with its time, not with a bar"
 
 
 def test_configuring_again_does_not_repeat_lines():

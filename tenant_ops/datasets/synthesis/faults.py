@@ -64,8 +64,8 @@ def corrupt(catalog: Catalog, source: Path, target: Path) -> tuple[Fault, ...]:
         for path in sorted(source.glob(f"{dataset.source_name}.*")):
             faults += _spoil(dataset, RecordFile.read(dataset, path), target / path.name)
     listed = {"catalog": catalog.name, "version": catalog.version, "faults": [asdict(f) for f in faults]}
-    (target / "faults.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-    (target / "FAULTS.md").write_text(_for_people(faults), encoding="utf-8")
+    (target / "faults.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8", newline="\n")
+    (target / "FAULTS.md").write_text(_for_people(faults), encoding="utf-8", newline="\n")
     return tuple(faults)
 
 

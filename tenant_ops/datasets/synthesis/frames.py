@@ -72,7 +72,7 @@ def _array(column: Column, scale: int, values: Values, missing: Mask) -> pa.Arra
     if isinstance(values, pa.Array):
         return pc.if_else(pa.array(missing), None, values) if missing.any() else values
     if column.type == "double":
-        return pa.array(values / 10.0**scale, wanted, mask=missing)
+        return pa.array(values / float(10**scale), wanted, mask=missing)
     if column.type == "numeric":
         valid = pa.array(~missing).buffers()[1]
         halves = np.stack([values, values >> 63], axis=1).astype("<i8")
