@@ -75,7 +75,7 @@ def test_a_row_whose_key_is_taken_again_stays_in_the_trash(fleet: Fleet, aged: T
     place = next(name for name in contents(fleet, aged, aged.stage_schema) if name.startswith("trash"))
     with fleet.session(aged) as connection:
         tables = connection.execute(
-            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relname LIKE 'trash%%'",
+            "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relname ~ '^trash'",
             (aged.stage_schema,),
         ).fetchall()
         place = next(name for (name,) in tables if _columns(connection, aged, name) >= {"latency_ms"})
