@@ -34,7 +34,7 @@ def test_rows_of_every_format_arrive_as_they_are(shop: Shop) -> None:
         "Orders.4.json",
         '[{"Customer": 2, "No.": 4, "Total amount": 12.3456789012345678901, "paid": false}]',
     )
-    moment = dt.datetime(2024, 5, 6, 9, 8, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    moment = arrow.array([dt.datetime(2024, 5, 6, 7, 8, tzinfo=dt.UTC)], arrow.timestamp("us", tz="UTC"))
     parquet.write_table(
         arrow.table(
             {
@@ -42,7 +42,7 @@ def test_rows_of_every_format_arrive_as_they_are(shop: Shop) -> None:
                 "No.": arrow.array([5], arrow.int64()),
                 "Total amount": arrow.array([Decimal("7.50")], arrow.decimal128(10, 2)),
                 "paid": arrow.array([True]),
-                "placed_at": arrow.array([moment], arrow.timestamp("us", tz="Europe/Berlin")),
+                "placed_at": moment.cast(arrow.timestamp("us", tz="Europe/Berlin")),
             }
         ),
         shop.folder / "Orders.5.parquet",

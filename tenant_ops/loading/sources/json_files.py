@@ -2,6 +2,8 @@
 
 Here: reading them piece by piece, in constant memory, with exact numbers. Not here: what values mean.
 
+A member that an object leaves out is null, as one that is null.
+
 The standard library's decoder is used for its position of each value and because it can keep every digit of
 a number; a streaming parser that replaces what it cannot read (ijson turns a lone surrogate into `?`) would
 change data without a word.
