@@ -4,6 +4,7 @@ Here: `plan_validation` and `execute_validation`. Not here: how rules are checke
 they are (`levels/`), how fixes work (`fixes.py`).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -55,7 +56,7 @@ def plan_validation(
     """
     levels = _levels(types)
     known = (*shipped_rules(fleet.catalog), *(rule for rule in rules if applies(rule, fleet.catalog)))
-    twice = sorted({rule.id for rule in known if sum(other.id == rule.id for other in known) > 1})
+    twice = sorted(name for name, count in Counter(rule.id for rule in known).items() if count > 1)
     if twice:
         raise InputError(f"two rules have the id {twice[0]!r}.", fix="Give your rule another name.")
     return ValidationPlan(

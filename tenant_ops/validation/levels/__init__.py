@@ -1,5 +1,7 @@
 """The five levels: one module each, and the rules they hold for a catalog."""
 
+from functools import cache
+
 from tenant_ops.datasets import Catalog
 from tenant_ops.validation.levels.business import BUSINESS_RULES
 from tenant_ops.validation.levels.data import data_rules
@@ -9,6 +11,7 @@ from tenant_ops.validation.levels.security import SECURITY_RULES
 from tenant_ops.validation.rules import Rule
 
 
+@cache
 def shipped_rules(catalog: Catalog) -> tuple[Rule, ...]:
     """Every rule that makes sense for this catalog, by level."""
     return tuple(

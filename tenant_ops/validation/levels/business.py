@@ -49,8 +49,10 @@ def users_within_tier(evidence: Evidence) -> Iterator[Sighting]:
 def storage_within_tier(evidence: Evidence) -> Iterator[Sighting]:
     """The tenant's tables take no more room than its tier allows."""
     row = evidence.connection.execute("""
-        SELECT coalesce(sum(pg_total_relation_size(oid)), 0) / 1048576 FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'm')
+        SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) / 1048576
+        FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+        WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = current_schema()::regnamespace
+        AND d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'm')
     """).fetchone()
     assert row is not None
     allowed = evidence.tenant.tier.max_storage_mb

@@ -23,20 +23,22 @@ SLOW_MS, SLOW_CALLS = 1_000, 5
 )
 def foreign_key_index(evidence: Evidence) -> Iterator[Sighting]:
     """Every foreign key has an index that starts with its columns."""
-    rows = evidence.connection.execute("""
+    rows = evidence.connection.execute(
+        """
         SELECT k.conrelid::regclass::text, k.conname::text,
                (SELECT string_agg(a.attname, ', ' ORDER BY n.place)
                 FROM unnest(k.conkey) WITH ORDINALITY n (number, place)
                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.number)
         FROM pg_constraint k
-        WHERE k.contype = 'f' AND k.connamespace = current_schema()::regnamespace
-        AND NOT EXISTS (
+        WHERE k.contype = 'f' AND k.conrelid = ANY (%(pg_class)s::oid[]) AND NOT EXISTS (
             SELECT FROM pg_index x
             WHERE x.indrelid = k.conrelid AND x.indisvalid AND x.indpred IS NULL
             AND (x.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
         )
         ORDER BY 1, 2
-    """)
+        """,
+        evidence.contents,
+    )
     for table, name, columns in rows:
         yield Sighting(f"{table}.{name}", f"No index of {table} starts with ({columns}).", table)
 
@@ -48,15 +50,18 @@ def foreign_key_index(evidence: Evidence) -> Iterator[Sighting]:
 )
 def duplicate_index(evidence: Evidence) -> Iterator[Sighting]:
     """No two indexes of a table are the same."""
-    rows = evidence.connection.execute("""
+    rows = evidence.connection.execute(
+        """
         SELECT min(x.indrelid::regclass::text), array_agg(i.relname::text ORDER BY i.relname)
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-        WHERE i.relnamespace = current_schema()::regnamespace
+        WHERE x.indrelid = ANY (%(pg_class)s::oid[])
         GROUP BY x.indrelid, i.relam, x.indkey::text, x.indclass::text, x.indcollation::text,
                  x.indoption::text, pg_get_expr(x.indexprs, x.indrelid), pg_get_expr(x.indpred, x.indrelid)
         HAVING count(*) > 1
         ORDER BY 1
-    """)
+        """,
+        evidence.contents,
+    )
     for table, names in rows:
         yield Sighting(f"{table}.{names[-1]}", f"The indexes {', '.join(names)} are the same.", table)
 
@@ -71,10 +76,12 @@ def stale_statistics(evidence: Evidence) -> Iterator[Sighting]:
     """The planner's statistics of every table are fresh."""
     rows = evidence.connection.execute(
         """
-        SELECT relname::text, n_mod_since_analyze FROM pg_stat_user_tables
-        WHERE schemaname = current_schema() AND n_mod_since_analyze > %s + %s * n_live_tup ORDER BY 1
+        SELECT relname::text, pg_stat_get_mod_since_analyze(oid) FROM pg_class
+        WHERE oid = ANY (%(pg_class)s::oid[]) AND relnamespace = current_schema()::regnamespace
+        AND pg_stat_get_mod_since_analyze(oid) > %(rows)s + %(share)s * pg_stat_get_live_tuples(oid)
+        ORDER BY 1
         """,
-        (ROWS, SHARE),
+        {**evidence.contents, "rows": ROWS, "share": SHARE},
     )
     for table, changed in rows:
         yield Sighting(table, f"{changed:,} rows of {table} changed since its statistics were taken.", table)
@@ -89,10 +96,13 @@ def dead_rows(evidence: Evidence) -> Iterator[Sighting]:
     """No table carries more dead rows than autovacuum leaves."""
     rows = evidence.connection.execute(
         """
-        SELECT relname::text, n_dead_tup, n_live_tup FROM pg_stat_user_tables
-        WHERE schemaname = current_schema() AND n_dead_tup > %s + %s * n_live_tup ORDER BY 1
+        SELECT relname::text, pg_stat_get_dead_tuples(oid), pg_stat_get_live_tuples(oid)
+        FROM pg_class
+        WHERE oid = ANY (%(pg_class)s::oid[]) AND relnamespace = current_schema()::regnamespace
+        AND pg_stat_get_dead_tuples(oid) > %(rows)s + %(share)s * pg_stat_get_live_tuples(oid)
+        ORDER BY 1
         """,
-        (ROWS, SHARE),
+        {**evidence.contents, "rows": ROWS, "share": SHARE},
     )
     for table, dead, live in rows:
         yield Sighting(table, f"{table} holds {dead:,} dead rows beside {live:,} live ones.", table)
@@ -107,13 +117,17 @@ def sequence_exhaustion(evidence: Evidence) -> Iterator[Sighting]:
     """Every sequence has at least a fifth of its numbers left."""
     rows = evidence.connection.execute(
         """
-        SELECT sequencename::text, (last_value - start_value)::float8 / (max_value - start_value)
-        FROM pg_sequences
-        WHERE schemaname = ANY (%s) AND increment_by > 0 AND NOT cycle AND max_value > start_value
-        AND (last_value - start_value)::float8 / (max_value - start_value) > %s
+        SELECT c.relname::text, used.share
+        FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid,
+        LATERAL (
+            SELECT (pg_sequence_last_value(c.oid) - s.seqstart)::float8
+                   / nullif(s.seqmax - s.seqstart, 0) AS share
+        ) used
+        WHERE c.oid = ANY (%(pg_class)s::oid[])
+        AND s.seqincrement > 0 AND NOT s.seqcycle AND used.share > %(most)s
         ORDER BY 1
         """,
-        ([evidence.tenant.schema_name, evidence.tenant.stage_schema], SEQUENCE_SHARE),
+        {**evidence.contents, "most": SEQUENCE_SHARE},
     )
     for name, share in rows:
         yield Sighting(f"sequence {name}", f"{share:.0%} of the numbers of {name} are used.")

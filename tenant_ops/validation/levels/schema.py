@@ -9,7 +9,7 @@ from tenant_ops.datasets.structure import Kind, Part
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.rules import Look, Rule, Severity, Sighting, rule
 
-Compare = Callable[[Kind, frozenset[Part], frozenset[Part]], Iterator[Sighting]]
+Compare = Callable[[Kind, Evidence], Iterator[Sighting]]
 
 
 @rule(
@@ -27,24 +27,26 @@ def version(evidence: Evidence) -> Iterator[Sighting]:
         )
 
 
-def _missing(kind: Kind, expected: frozenset[Part], live: frozenset[Part]) -> Iterator[Sighting]:
-    found = {(part.table, part.name): part for part in live if part.kind == kind}
-    tables = {part.table for part in live}
-    for part in sorted(expected):
+def _missing(kind: Kind, evidence: Evidence) -> Iterator[Sighting]:
+    """Parts that are not there, or are there with another content."""
+    found = {(part.table, part.name): part for part in evidence.surplus if part.kind == kind}
+    tables = {part.table for part in evidence.live}
+    for part in evidence.missing:
         if part.kind != kind or (kind != "table" and part.table not in tables):
             continue
         other = found.get((part.table, part.name))
         if other is None:
             yield _sighting(part, f"The {kind} {_name(part)} is missing.")
-        elif other.detail != part.detail:
+        else:
             yield _sighting(part, f"The {kind} {_name(part)} is {other.detail}; it should be {part.detail}.")
 
 
-def _changed(kind: Kind, expected: frozenset[Part], live: frozenset[Part]) -> Iterator[Sighting]:
-    found = {(part.table, part.name): part.detail for part in live if part.kind == kind}
-    for part in sorted(expected):
+def _changed(kind: Kind, evidence: Evidence) -> Iterator[Sighting]:
+    """Properties of columns that are there, with another content."""
+    found = {(part.table, part.name): part.detail for part in evidence.surplus if part.kind == kind}
+    for part in evidence.missing:
         there = found.get((part.table, part.name)) if part.kind == kind else None
-        if there is not None and there != part.detail:
+        if there is not None:
             yield _sighting(
                 part,
                 f"The column {_name(part)} has {kind} {there or 'none'}; "
@@ -52,15 +54,14 @@ def _changed(kind: Kind, expected: frozenset[Part], live: frozenset[Part]) -> It
             )
 
 
-def _extra(kind: Kind, expected: frozenset[Part], live: frozenset[Part]) -> Iterator[Sighting]:
-    known = {(part.table, part.name) for part in expected if part.kind == kind}
-    tables = {part.table for part in expected}
-    for part in sorted(live):
-        unknown = part.kind == kind and (part.table, part.name) not in known
-        if unknown and (kind == "table" or part.table in tables):
-            yield _sighting(
-                part, f"The {kind} {_name(part)} is in no definition.", known=part.table in tables
-            )
+def _extra(kind: Kind, evidence: Evidence) -> Iterator[Sighting]:
+    """Parts no definition has; those of a table no definition has are told by the table."""
+    differing = {(part.table, part.name) for part in evidence.missing if part.kind == kind}
+    for part in evidence.surplus:
+        unknown = part.kind == kind and (part.table, part.name) not in differing
+        known_table = part.table in evidence.catalog
+        if unknown and (kind == "table" or known_table):
+            yield _sighting(part, f"The {kind} {_name(part)} is in no definition.", known=known_table)
 
 
 _RULES: tuple[tuple[str, Compare, Kind, Severity, str], ...] = (
@@ -90,7 +91,7 @@ def schema_rules() -> tuple[Rule, ...]:
 
 def _rule(name: str, compare: Compare, kind: Kind, severity: Severity, description: str) -> Rule:
     def look(evidence: Evidence) -> Iterator[Sighting]:
-        return compare(kind, evidence.background.expected, evidence.live)
+        return compare(kind, evidence)
 
     return Rule(
         id=f"schema.{name}",

@@ -30,7 +30,7 @@ def _schemas(tenant: Tenant) -> list[str]:
 def foreign_grants(evidence: Evidence) -> Iterator[Sighting]:
     """Nobody but the tenant's own roles has a right on its schemas or anything in them."""
     tenant = evidence.tenant
-    rows = evidence.connection.execute(_GRANTS, {"schemas": _schemas(tenant)})
+    rows = evidence.connection.execute(_GRANTS, {**evidence.contents, "schemas": _schemas(tenant)})
     within = {tenant.schema_name: set(_roles(tenant)), tenant.stage_schema: {tenant.role("owner")}}
     for schema, thing, grantee, rights in rows:
         if grantee not in within[schema]:
@@ -54,11 +54,11 @@ def role_rights(evidence: Evidence) -> Iterator[Sighting]:
                                            THEN ' WITH GRANT OPTION' ELSE '' END, ', ')
                          FROM aclexplode(c.relacl) a WHERE a.grantee = g.oid), 'nothing')
         FROM pg_class c, pg_roles g
-        WHERE c.relnamespace = to_regnamespace(quote_ident(%s)) AND c.relkind IN ('r', 'p')
-        AND g.rolname = ANY (%s)
+        WHERE c.oid = ANY (%(pg_class)s::oid[]) AND c.relkind IN ('r', 'p')
+        AND c.relnamespace = current_schema()::regnamespace AND g.rolname = ANY (%(roles)s)
         ORDER BY 1, 2
         """,
-        (tenant.schema_name, list(wanted)),
+        {**evidence.contents, "roles": list(wanted)},
     )
     for table, role, rights in rows:
         if rights != wanted[role]:
@@ -75,7 +75,12 @@ def role_rights(evidence: Evidence) -> Iterator[Sighting]:
 def ownership(evidence: Evidence) -> Iterator[Sighting]:
     """The tenant's schemas and everything in them belong to its owner role."""
     rows = evidence.connection.execute(
-        _OWNERS, {"schemas": _schemas(evidence.tenant), "owner": evidence.tenant.role("owner")}
+        _OWNERS,
+        {
+            **evidence.contents,
+            "schemas": _schemas(evidence.tenant),
+            "owner": evidence.tenant.role("owner"),
+        },
     )
     for thing, owner in rows:
         yield Sighting(thing, f"{thing} belongs to {owner}.")
@@ -169,13 +174,11 @@ def definer_functions(evidence: Evidence) -> Iterator[Sighting]:
     """A function that runs with its owner's rights pins its search path."""
     rows = evidence.connection.execute(
         """
-        SELECT p.oid::regprocedure::text FROM pg_proc p
-        WHERE p.pronamespace = ANY (SELECT to_regnamespace(quote_ident(s)) FROM unnest(%s::text[]) s)
-        AND p.prosecdef
-        AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search\\_path=%%')
+        SELECT oid::regprocedure::text FROM pg_proc WHERE oid = ANY (%(pg_proc)s::oid[])
+        AND prosecdef AND NOT EXISTS (SELECT FROM unnest(proconfig) c WHERE c LIKE 'search\\_path=%%')
         ORDER BY 1
         """,
-        (_schemas(evidence.tenant),),
+        evidence.contents,
     )
     for (name,) in rows:
         yield Sighting(f"function {name}", f"{name} is SECURITY DEFINER and takes its caller's search path.")
@@ -190,16 +193,23 @@ def crossing_references(evidence: Evidence) -> Iterator[Sighting]:
     """No foreign key leads into or out of the tenant's schema."""
     rows = evidence.connection.execute(
         """
+        WITH involved AS (
+            SELECT oid FROM pg_constraint WHERE conrelid = ANY (%(pg_class)s::oid[])
+            UNION
+            SELECT objid FROM pg_depend
+            WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY (%(pg_class)s::oid[])
+            AND classid = 'pg_constraint'::regclass
+        )
         SELECT c.relname::text, k.conname::text, f.relnamespace::regnamespace::text,
                c.relnamespace::regnamespace::text
-        FROM pg_constraint k
+        FROM involved
+        JOIN pg_constraint k USING (oid)
         JOIN pg_class c ON c.oid = k.conrelid
         JOIN pg_class f ON f.oid = k.confrelid
         WHERE k.contype = 'f' AND c.relnamespace <> f.relnamespace
-        AND to_regnamespace(quote_ident(%s)) IN (c.relnamespace, f.relnamespace)
         ORDER BY 1, 2
         """,
-        (evidence.tenant.schema_name,),
+        evidence.contents,
     )
     for table, name, target, source in rows:
         yield Sighting(f"{table}.{name}", f"The foreign key {name} leads from {source} to {target}.")
@@ -235,26 +245,26 @@ SECURITY_RULES: tuple[Rule, ...] = (
 # A function without an ACL may be called by PUBLIC; a relation or schema without one only by its owner,
 # whose own rights are no grant: who owns things is a rule of its own.
 _GRANTS = """
-WITH spaces AS (
-    SELECT oid, nspname, nspacl FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
-), acls AS (
-    SELECT nspname, 'schema ' || nspname AS thing, nspacl AS acl FROM spaces
+WITH acls AS (
+    SELECT oid AS space, 'schema ' || nspname AS thing, nspacl AS acl
+    FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
     UNION ALL
-    SELECT s.nspname, c.relname, c.relacl FROM spaces s JOIN pg_class c ON c.relnamespace = s.oid
+    SELECT relnamespace, relname, relacl FROM pg_class WHERE oid = ANY (%(pg_class)s::oid[])
     UNION ALL
-    SELECT s.nspname, c.relname || '.' || a.attname, a.attacl
-    FROM spaces s JOIN pg_class c ON c.relnamespace = s.oid
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+    SELECT c.relnamespace, c.relname || '.' || a.attname, a.attacl
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL
+    WHERE c.oid = ANY (%(pg_class)s::oid[])
     UNION ALL
-    SELECT s.nspname, 'function ' || p.proname, coalesce(p.proacl, acldefault('f', p.proowner))
-    FROM spaces s JOIN pg_proc p ON p.pronamespace = s.oid
+    SELECT pronamespace, 'function ' || proname, coalesce(proacl, acldefault('f', proowner))
+    FROM pg_proc WHERE oid = ANY (%(pg_proc)s::oid[])
     UNION ALL
-    SELECT s.nspname, 'later objects of kind ' || d.defaclobjtype::text, d.defaclacl
-    FROM spaces s JOIN pg_default_acl d ON d.defaclnamespace = s.oid
+    SELECT defaclnamespace, 'later objects of kind ' || defaclobjtype::text, defaclacl
+    FROM pg_default_acl WHERE oid = ANY (%(pg_default_acl)s::oid[])
 )
-SELECT acls.nspname::text, acls.thing, coalesce(g.rolname::text, 'PUBLIC'),
+SELECT s.nspname::text, acls.thing, coalesce(g.rolname::text, 'PUBLIC'),
        string_agg(DISTINCT a.privilege_type, ', ')
-FROM acls CROSS JOIN LATERAL aclexplode(acls.acl) a
+FROM acls JOIN pg_namespace s ON s.oid = acls.space
+CROSS JOIN LATERAL aclexplode(acls.acl) a
 LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> a.grantor
 GROUP BY 1, 2, 3
@@ -262,15 +272,13 @@ ORDER BY 1, 2, 3
 """
 
 _OWNERS = """
-WITH spaces AS (
-    SELECT oid, nspname, nspowner FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
-), things AS (
-    SELECT 'schema ' || nspname AS thing, nspowner AS owner FROM spaces
+WITH things AS (
+    SELECT 'schema ' || nspname AS thing, nspowner AS owner
+    FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
     UNION ALL
-    SELECT c.relname, c.relowner FROM spaces s JOIN pg_class c ON c.relnamespace = s.oid
-    WHERE c.relkind NOT IN ('i', 'I', 'c')
+    SELECT relname, relowner FROM pg_class WHERE oid = ANY (%(pg_class)s::oid[])
     UNION ALL
-    SELECT 'function ' || p.proname, p.proowner FROM spaces s JOIN pg_proc p ON p.pronamespace = s.oid
+    SELECT 'function ' || proname, proowner FROM pg_proc WHERE oid = ANY (%(pg_proc)s::oid[])
 )
 SELECT thing, pg_get_userbyid(owner)::text FROM things
 WHERE pg_get_userbyid(owner) <> %(owner)s ORDER BY 1
