@@ -14,6 +14,7 @@ each partition the run had planned and did not materialise.
 """
 
 import json
+import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -89,8 +90,8 @@ class Batch(dg.ConfigurableResource):
         Args:
             context: The asset's context.
             work: Does the work for the tenant with the given slug. Called from `threads` threads at once.
-            metadata: Describes a result for the tenant's materialisation.
-            checks: Judges a result: one result for each check spec of the asset.
+            metadata: Describes a result for the tenant's materialisation; called like `work`.
+            checks: Judges a result, once for each check spec of the asset; called like `work`.
             version: A checksum of what the result left behind; assets after it are out of date only when
                 it changes. Without it they are after every materialisation.
         """
@@ -99,9 +100,10 @@ class Batch(dg.ConfigurableResource):
 
         def attempt(tenant: str) -> Outcome:
             result = work(tenant)
+            described = dg.AssetObservation(key, metadata=metadata(result) if metadata else {})
             return Outcome(
                 tenant,
-                metadata=metadata(result) if metadata else {},
+                metadata=described.metadata,  # as Dagster takes it: a value it refuses fails this tenant here
                 checks=step.judged(checks(result) if checks else ()),
                 version=version(result) if version else "",
             )
@@ -149,8 +151,14 @@ class Batch(dg.ConfigurableResource):
             failed += [outcome for outcome in group if outcome.reason]
         for key in step.specs:
             yield dg.Output(None, output_name=step.context.job_def.asset_layer.get_op_output_name(key))
-        for outcome in [outcome for outcome in failed if not outcome.failed_at][:MOST_NAMED]:
+        here = [outcome for outcome in failed if not outcome.failed_at]
+        for outcome in here[:MOST_NAMED]:
             step.context.log.error(f"{outcome.tenant}: {outcome.reason}\n{outcome.trace}".rstrip())
+        if len(tenants) > 1:
+            step.context.log.info(
+                f"{len(tenants) - len(failed)} of {len(tenants)} tenants succeeded, {len(here)} failed, "
+                f"{len(failed) - len(here)} had failed before and were left out."
+            )
         if failed and (len(failed) == len(tenants) or not leads_to_partitions(step.context, TENANTS)):
             raise failure(step, tenants, failed)
 
@@ -178,7 +186,7 @@ def _isolated(attempt: Callable[[str], Outcome], tenant: str) -> Outcome:
         outcome = attempt(tenant)
     except TenantOpsError as error:
         outcome = Outcome(tenant, str(error).removeprefix(f"{tenant}: "))
-    except Exception as error:  # any crash is this tenant's alone
+    except (Exception, SystemExit) as error:  # any crash is this tenant's alone
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
         frames = "".join(traceback.format_tb(error.__traceback__)[-8:])
         outcome = Outcome(tenant, f"{type(error).__name__}: {first_line}", trace=frames)
@@ -249,14 +257,14 @@ def failure(step: "_Step", tenants: Sequence[str], outcomes: Iterable[Outcome]) 
     failed = sorted(outcomes, key=lambda outcome: tenants.index(outcome.tenant))
     retry = "\n  ".join(retry_commands(step.context, [outcome.tenant for outcome in failed]))
     here = ", ".join(key.to_user_string() for key in step.keys)
-    named = "".join(f"\n  {o.tenant} at {o.failed_at or here}: {o.reason}" for o in failed[:MOST_NAMED])
+    reasons = "".join(f"\n  {o.tenant} at {o.failed_at or here}: {o.reason}" for o in failed[:MOST_NAMED])
     more = f"\n  and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
     rows = [
         dg.TableRecord({"tenant": o.tenant, "failed at": o.failed_at or here, "reason": o.reason})
         for o in failed[:MOST_LISTED]
     ]
     return dg.Failure(
-        f"{len(failed)} of {len(tenants)} tenants failed:{named}{more}\nRetry:\n  {retry}",
+        f"{len(failed)} of {len(tenants)} tenants failed:{reasons}{more}\nRetry:\n  {retry}",
         metadata={
             "failed": dg.MetadataValue.table(rows),
             "tenants": dg.MetadataValue.text(",".join(outcome.tenant for outcome in failed)),
@@ -271,14 +279,14 @@ def retry_commands(context: Context, tenants: Sequence[str]) -> list[str]:
     """Command lines that run this run's job, or its assets, again for `tenants` alone: as a rule, one."""
     keys, job = partition_keys(tenants), context.run.job_name
     if command := context.run.tags.get(COMMAND_TAG):
-        return [f"{command} --tenant-id {key}" for key in keys]
+        return [f"{command} --tenant-id {shlex.quote(key)}" for key in keys]
     if not job.startswith("__"):  # Dagster's own jobs cannot be named on a command line
         execute = f"dagster job execute -m tenant_ops.definitions -j {job} --tags"
-        return [f"{execute} '{json.dumps({'dagster/partition': key})}'" for key in keys]
+        return [f"{execute} {shlex.quote(json.dumps({'dagster/partition': key}))}" for key in keys]
     chosen = sorted(context.job_def.asset_layer.selected_asset_keys)
-    assets = ",".join(key.to_user_string() for key in chosen)
-    materialize = f"dagster asset materialize -m tenant_ops.definitions --select '{assets}' --partition"
-    return [f"{materialize} {key}" for key in keys]
+    assets = shlex.quote(",".join(key.to_user_string() for key in chosen))
+    materialize = f"dagster asset materialize -m tenant_ops.definitions --select {assets} --partition"
+    return [f"{materialize} {shlex.quote(key)}" for key in keys]
 
 
 def tenants_of(context: Context) -> list[str]:
@@ -321,10 +329,10 @@ def _observations(outcomes: Iterable[Outcome], keys: Iterable[dg.AssetKey]) -> l
             partition=outcome.tenant,
             description=outcome.reason,
             metadata={
+                **outcome.metadata,
                 OUTCOME: "skipped" if outcome.failed_at else "failed",
                 REASON: outcome.reason,
                 FAILED_AT: outcome.failed_at or key.to_user_string(),
-                **outcome.metadata,
             },
         )
         for outcome in outcomes

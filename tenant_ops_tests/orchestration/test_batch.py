@@ -280,7 +280,7 @@ class TestIsolation:
             'dagster job execute -m tenant_ops.definitions -j load --tags \'{"dagster/partition": "t1"}\''
         )
         assert of_assets.endswith(
-            "dagster asset materialize -m tenant_ops.definitions --select 'first,second,third' --partition t1"
+            "dagster asset materialize -m tenant_ops.definitions --select first,second,third --partition t1"
         )
 
     def test_the_reason_is_shown_on_the_tenants_partition(self, instance: dg.DagsterInstance, faults: Faults):
@@ -298,22 +298,65 @@ class TestIsolation:
             "failed at": "first",
         }
 
-    def test_describing_a_result_can_fail_a_tenant_but_not_the_batch(self, instance: dg.DagsterInstance):
+    @pytest.mark.parametrize(
+        "describe",
+        [lambda tenant: {"n": 1 / (tenant != "t1")}, lambda tenant: {"n": 1 if tenant != "t1" else object()}],
+        ids=["raises", "is no metadata"],
+    )
+    def test_describing_a_result_can_fail_a_tenant_but_not_the_batch(
+        self, instance: dg.DagsterInstance, describe: Callable[[str], dict[str, Any]]
+    ):
         @dg.asset(partitions_def=TENANTS)
         def described(context: dg.AssetExecutionContext, batch: Batch) -> dg.MaterializeResult:
-            return batch.run(context, lambda tenant: tenant, metadata=lambda tenant: {"n": int(tenant[1])})
+            return batch.run(context, lambda tenant: tenant, metadata=describe)
 
-        sync(instance, ["t0", "tx", "t2"])
         result = dg.materialize(
             [described],
             instance=instance,
-            partition_key="t0,tx,t2",
+            partition_key="t0,t1,t2",
             resources={"batch": Batch()},
             raise_on_error=False,
         )
 
-        assert "1 of 3 tenants failed:\n  tx at described: ValueError" in failure_of(result)
+        assert "1 of 3 tenants failed:\n  t1 at described: " in failure_of(result)
         assert green(instance, dg.AssetKey("described")) == {"t0", "t2"}
+
+    def test_a_result_may_be_described_by_the_words_the_batch_uses(self, instance: dg.DagsterInstance):
+        @dg.asset(
+            partitions_def=TENANTS,
+            check_specs=[dg.AssetCheckSpec("ok", asset="described", blocking=True, partitions_def=TENANTS)],
+        )
+        def described(context: dg.AssetExecutionContext, batch: Batch) -> dg.MaterializeResult:
+            return batch.run(
+                context,
+                lambda tenant: tenant,
+                metadata=lambda tenant: {"reason": 7, "failed at": 8, "seconds": 9},
+                checks=lambda tenant: [dg.AssetCheckResult(passed=tenant != "t1")],
+            )
+
+        @dg.asset(partitions_def=TENANTS, deps=[described])
+        def after(context: dg.AssetExecutionContext, batch: Batch) -> dg.MaterializeResult:
+            return batch.run(context, lambda tenant: None)
+
+        result = dg.materialize(
+            [described, after],
+            instance=instance,
+            partition_key="t0,t1",
+            resources={"batch": Batch()},
+            raise_on_error=False,
+        )
+
+        assert "t1 at described: check ok failed" in failure_of(result)
+
+    def test_a_name_nobody_should_have_is_quoted_in_the_command(
+        self, instance: dg.DagsterInstance, faults: Faults
+    ):
+        instance.add_dynamic_partitions("tenant", ["$(reboot)"])
+        faults.raising["$(reboot)"] = ValueError("broken")
+
+        result = run(chain(faults), instance, "$(reboot)", **{COMMAND_TAG: "tenant-ops load-fixtures"})
+
+        assert failure_of(result).endswith("tenant-ops load-fixtures --tenant-id '$(reboot)'")
 
     def test_failures_show_although_another_process_planned_the_run(
         self, instance: dg.DagsterInstance, faults: Faults, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,6 @@ from tenant_ops.orchestration.instance import TenantOpsInstance, TenantOpsStorag
 from tenant_ops.orchestration.instance.connection import for_psycopg2, with_options
 from tenant_ops.orchestration.instance.storage import EVENT_BATCH_SIZE
 from tenant_ops.orchestration.partitions import TENANTS, sync
-from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.settings import PACKAGE_ROOT
 
 pytestmark = [
@@ -85,8 +84,16 @@ class TestWhichPostgres:
         assert make_url(url).query["options"] == "-cjit=off -csearch_path=dagster"
 
     def test_something_else_than_a_postgres_url_is_refused(self):
-        with pytest.raises(InputError, match="DAGSTER_POSTGRES_URL"):
+        with pytest.raises(click.ClickException, match="DAGSTER_POSTGRES_URL: this is not a Postgres URL"):
             instance_url({"DAGSTER_POSTGRES_URL": "mysql://me@db/dagster"})
+
+    def test_a_variable_of_the_project_that_cannot_be_used_is_a_sentence(
+        self, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("DATABASE_POOL_SIZE", "many")
+
+        with pytest.raises(click.ClickException, match="DATABASE_POOL_SIZE: 'many' is not a whole number"):
+            TenantOpsInstance.config_defaults("unused")
 
     def test_a_server_that_does_not_answer_is_a_sentence(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("DAGSTER_POSTGRES_URL", "postgresql://me:secret@127.0.0.1:1/dagster")

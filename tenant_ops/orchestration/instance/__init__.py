@@ -4,7 +4,7 @@ Here: every use of a private Dagster API in the project. `dagster._core` moves b
 are the modules to read after an upgrade. Not here: what a run does with its tenants (`batch.py`).
 """
 
-from tenant_ops.orchestration.instance.connection import CannotConnect, instance_url
+from tenant_ops.orchestration.instance.connection import InstanceUnusable, instance_url
 from tenant_ops.orchestration.instance.events import (
     LOGGED_BY_THE_STEP,
     latest_materializations,
@@ -17,7 +17,7 @@ from tenant_ops.orchestration.instance.storage import TenantOpsInstance, TenantO
 
 __all__ = [
     "LOGGED_BY_THE_STEP",
-    "CannotConnect",
+    "InstanceUnusable",
     "TenantOpsInstance",
     "TenantOpsStorage",
     "instance_url",

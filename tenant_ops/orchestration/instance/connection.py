@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from tenant_ops.platform import embedded
+from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.platform.settings import Settings, libpq_url
 
 # A database shared with the tenants keeps Dagster's tables apart, in this schema.
@@ -29,8 +30,20 @@ TABLES_EXIST = (
 )
 
 
-class CannotConnect(click.ClickException):
-    """Dagster's Postgres cannot be used, in a sentence (exit code 1)."""
+class InstanceUnusable(click.ClickException):
+    """Dagster's instance cannot be used, for the reason given in a sentence (exit code 1)."""
+
+
+def settings(env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        InstanceUnusable: a variable holds something that cannot be used.
+    """
+    try:
+        return Settings.load(env)
+    except TenantOpsError as error:
+        raise InstanceUnusable(str(error)) from error
 
 
 def instance_url(env: Mapping[str, str] | None = None) -> str:
@@ -39,17 +52,18 @@ def instance_url(env: Mapping[str, str] | None = None) -> str:
     SQLAlchemy 2.1 reads a bare `postgresql://` as psycopg 3, which dagster-postgres does not speak.
 
     Raises:
-        InputError: a variable holds no Postgres URL.
-        NotAvailable: there is no URL and no embedded server.
+        InstanceUnusable: a variable holds no Postgres URL, or there is none and no embedded server either.
     """
     env = os.environ if env is None else env
-    explicit = libpq_url(env.get("DAGSTER_POSTGRES_URL"), "DAGSTER_POSTGRES_URL")
-    if explicit:
-        return for_psycopg2(explicit)
-    settings = Settings.load(env)
-    return with_options(
-        for_psycopg2(settings.database_url or embedded.postgres(settings.home)), search_path=SCHEMA
-    )
+    try:
+        explicit = libpq_url(env.get("DAGSTER_POSTGRES_URL"), "DAGSTER_POSTGRES_URL")
+        if explicit:
+            return for_psycopg2(explicit)
+        found = settings(env)
+        shared = found.database_url or embedded.postgres(found.home)
+    except TenantOpsError as error:
+        raise InstanceUnusable(str(error)) from error
+    return with_options(for_psycopg2(shared), search_path=SCHEMA)
 
 
 # After a fork the child must not use the connections it shares with its parent.
@@ -83,7 +97,7 @@ def prepare(url: str) -> None:
     """Make Dagster's schema and tables once, whoever of several starting processes comes first.
 
     Raises:
-        CannotConnect: the server does not answer, or does not allow it.
+        InstanceUnusable: the server does not answer, or does not allow it.
     """
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     try:
@@ -98,7 +112,7 @@ def prepare(url: str) -> None:
     except (OperationalError, ProgrammingError) as error:
         place = make_url(url).set(drivername="postgresql", query={}).render_as_string(hide_password=True)
         reason = str(error.orig).strip().splitlines()[0]
-        raise CannotConnect(
+        raise InstanceUnusable(
             f"Dagster's Postgres ({place}) cannot be used: {reason}. Check DAGSTER_POSTGRES_URL and "
             "DATABASE_URL and that the server runs; unset both to use the embedded Postgres."
         ) from error

@@ -27,15 +27,13 @@ from dagster_postgres import (
 from sqlalchemy.dialects import postgresql
 
 from tenant_ops.orchestration.instance.connection import (
-    CannotConnect,
     engine,
     instance_url,
     prepare,
+    settings,
     with_options,
 )
 from tenant_ops.orchestration.partitions import TENANTS, named
-from tenant_ops.platform.errors import TenantOpsError
-from tenant_ops.platform.settings import Settings
 
 INSERT_EVENTS = SqlEventLogStorageTable.insert().returning(
     SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
@@ -82,7 +80,7 @@ class TenantOpsInstance(dg.DagsterInstance):
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, ConfigurableClassData | None]:  # noqa: ARG003
         """What dagster.yaml leaves out."""
-        return InstanceRef.config_defaults(str(Settings.load().home / "dagster"))
+        return InstanceRef.config_defaults(str(settings().home / "dagster"))
 
     def create_run_for_job(self, job_def: dg.JobDefinition, **run: Any) -> dg.DagsterRun:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Create a run, as `dagster job execute` and `dagster asset materialize` do.
@@ -114,7 +112,7 @@ class TenantOpsStorage(DagsterPostgresStorage):
             the last events (up to 0.6 s, never the consistency) of runs that were lost with it.
 
     Raises:
-        CannotConnect: the server does not answer, or does not allow what is needed.
+        InstanceUnusable: the server does not answer, or does not allow what is needed.
     """
 
     def __init__(
@@ -139,11 +137,7 @@ class TenantOpsStorage(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "TenantOpsStorage":
         """The storage a process of this installation uses."""
-        try:
-            url = instance_url()
-        except TenantOpsError as error:
-            raise CannotConnect(str(error)) from error
-        return cls(url, durable_events=config_value["durable_events"], inst_data=inst_data)
+        return cls(instance_url(), durable_events=config_value["durable_events"], inst_data=inst_data)
 
 
 class _Pooled:
