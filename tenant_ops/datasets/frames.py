@@ -32,10 +32,10 @@ _KEPT_CASES = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one row: `column` is None when it takes more than one column to see it."""
+    """One thing wrong with one row; `column` names several, with commas, when it takes several to see it."""
 
     row: int
-    column: str | None
+    column: str
     reason: str
 
 
@@ -98,10 +98,11 @@ def describe(rule: Rule) -> str:
 
 
 def _faults(error: pa.errors.SchemaError) -> list[Fault]:
-    column = str(error.schema.name) if isinstance(error.schema, pa.Column) else None
+    column = str(error.schema.name)
     if isinstance(error.check, pa.Check) and isinstance(error.check_output, pd.Series):
         # Empty values are not in the output; the others are, under their row.
         failed = error.check_output.index[~error.check_output.astype(bool)]
+        column = error.check.description or column
         return [Fault(int(row), column, str(error.check.error)) for row in failed]
     empty = error.reason_code is pa.errors.SchemaErrorReason.SERIES_CONTAINS_NULLS
     if empty and isinstance(error.failure_cases, pd.DataFrame):
@@ -142,6 +143,7 @@ def _order(order: Order) -> pa.Check:
     return pa.Check(
         lambda frame: (frame[first] <= frame[then]).fillna(True),
         name=f"{first}_{then}_order",
+        description=f"{first}, {then}",
         error=f"{first} is after {then}",
         n_failure_cases=_KEPT_CASES,
     )

@@ -154,7 +154,7 @@ def test_every_fault_is_found_with_its_row_and_column() -> None:
         Fault(3, "name", "not 1 to 5 characters long"),
         Fault(3, "name", "does not match [a-z]+"),
         Fault(3, "role", "not one of admin, guest"),
-        Fault(3, None, "born is after left"),
+        Fault(3, "born, left", "born is after left"),
     }
 
 
