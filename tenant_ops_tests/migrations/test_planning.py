@@ -1,5 +1,6 @@
 """Plans: the way from version to version, the same for everybody, refused when it cannot be right."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -12,8 +13,22 @@ from tenant_ops.migrations.planning import newest
 from tenant_ops.migrations.versions import order
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.reports import as_document
-from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops_tests.migrations.conftest import Write
+from tenant_ops_tests.validation.conftest import fleet_of_its_own
+
+
+@pytest.fixture(scope="module")
+def fleet(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose only tenant is planned for and never migrated."""
+    with fleet_of_its_own(postgres_url, tmp_path_factory.mktemp("planning")) as fleet:
+        provision(fleet, "acme")
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def tenant(fleet: Fleet) -> Tenant:
+    return fleet.registry.get("acme")
 
 
 def names(plan: MigrationPlan) -> list[str]:

@@ -1,6 +1,7 @@
 """A sound, loaded tenant, shared by a module's tests, and a way to spoil it that is always taken back."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,31 +21,35 @@ from tenant_ops_tests.conftest import TEMPLATE, at_database
 Spoiled = Callable[..., list[Finding]]
 
 
-@pytest.fixture(scope="module")
-def sound(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Tenant]]:
-    """A fleet with the enterprise tenant `acme`, loaded with sound data; tests must leave it as it is."""
-    name = f"sound_{uuid4().hex[:12]}"
+@contextmanager
+def fleet_of_its_own(postgres_url: str, folder: Path) -> Iterator[Fleet]:
+    """A fleet in a database of its own, for tests that share one because they change nothing."""
+    name = f"shared_{uuid4().hex[:12]}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
         )
-    folder = tmp_path_factory.mktemp("sound")
-    fleet = Fleet.open(
-        Settings.load(
-            {
-                "DATABASE_URL": at_database(postgres_url, name),
-                "TENANT_OPS_HOME": str(folder / "home"),
-                "TENANT_OPS_ACTOR": "tester",
-            }
-        )
-    )
-    provision(fleet, "acme", tier_name="enterprise")
-    tenant = fleet.registry.get("acme")
-    fill(fleet, tenant, folder / "rows")
-    yield fleet, tenant
+    environment = {
+        "DATABASE_URL": at_database(postgres_url, name),
+        "TENANT_OPS_HOME": str(folder / "home"),
+        "TENANT_OPS_ACTOR": "tester",
+    }
+    fleet = Fleet.open(Settings.load(environment))
+    yield fleet
     fleet.close()
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def sound(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Tenant]]:
+    """A fleet with the enterprise tenant `acme`, loaded with sound data; tests must leave it as it is."""
+    folder = tmp_path_factory.mktemp("sound")
+    with fleet_of_its_own(postgres_url, folder) as fleet:
+        provision(fleet, "acme", tier_name="enterprise")
+        tenant = fleet.registry.get("acme")
+        fill(fleet, tenant, folder / "rows")
+        yield fleet, tenant
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.reports import as_document
-from tenant_ops.tenants import Fleet, Tenant, suspend
+from tenant_ops.tenants import Fleet, Tenant, provision, suspend
 from tenant_ops.validation import (
     SEVERITIES,
     Finding,
@@ -26,6 +27,7 @@ from tenant_ops.validation import (
     plan_validation,
 )
 from tenant_ops.validation.report import explain, score
+from tenant_ops_tests.validation.conftest import fleet_of_its_own
 
 EVIL = "<script>alert(1)</script> | `code` **bold** [link](javascript:x)\n# head"
 
@@ -46,10 +48,12 @@ def finding(severity: Severity = "error", rule: str = "data.x", **more: object) 
     return replace(plain, **more)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.fixture
-def report(fleet: Fleet, tenant: Tenant) -> ValidationReport:
+@pytest.fixture(scope="module")
+def report(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValidationReport]:
     """The report of a new tenant without rows."""
-    return execute_validation(fleet, plan_validation(fleet, tenant))
+    with fleet_of_its_own(postgres_url, tmp_path_factory.mktemp("report")) as fleet:
+        provision(fleet, "acme")
+        yield execute_validation(fleet, plan_validation(fleet, fleet.registry.get("acme")))
 
 
 @pytest.mark.parametrize(
