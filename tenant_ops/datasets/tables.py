@@ -39,7 +39,8 @@ SQL_TYPES: dict[ColumnType, sa.types.TypeEngine] = {
     "inet": postgresql.INET(),
 }
 
-_DIALECT = postgresql.dialect()
+# Named parameters, so that no % is doubled: what is compiled here is never executed with parameters.
+_DIALECT = postgresql.dialect(paramstyle="named")
 _NAMES = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
@@ -128,20 +129,22 @@ def _column(column: Column) -> sa.Column:
         column.name,
         SQL_TYPES[column.type],
         nullable=column.nullable,
-        server_default=sa.text(column.default) if column.default else None,
+        server_default=sa.literal_column(column.default) if column.default else None,
         comment=column.description or None,
     )
 
 
 def _checks(dataset: Dataset) -> list[sa.CheckConstraint]:
+    # Literal columns rather than sa.text, which takes a word after a colon for a parameter.
     checks: list[sa.CheckConstraint] = []
     for column in dataset.columns:
         conditions = [text for rule in column.rules if (text := condition(column.name, rule))]
         if conditions:
-            checks.append(sa.CheckConstraint(sa.text(" AND ".join(conditions)), name=column.name))
+            checks.append(sa.CheckConstraint(sa.literal_column(" AND ".join(conditions)), name=column.name))
     for order in dataset.orders:
         name = f"{order.first}_{order.then}_order"
-        checks.append(sa.CheckConstraint(sa.text(f'"{order.first}" <= "{order.then}"'), name=name))
+        text = f'"{order.first}" <= "{order.then}"'
+        checks.append(sa.CheckConstraint(sa.literal_column(text), name=name))
     return checks
 
 
