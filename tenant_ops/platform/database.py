@@ -55,7 +55,8 @@ class Database:
         try:
             connection = pool.getconn()
         except psycopg_pool.PoolTimeout as error:
-            raise self._unreachable() from error
+            with self.session():  # when the server is gone, this says why
+                raise self._unreachable() from error
         try:
             connection.isolation_level = isolation
             with connection.transaction():
@@ -75,8 +76,9 @@ class Database:
 
     def engine(self) -> sa.Engine:
         """An unpooled SQLAlchemy engine on the same database, for Alembic and reflection."""
-        url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
-        return sa.create_engine(url, poolclass=NullPool)
+        return sa.create_engine(
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(self._conninfo), poolclass=NullPool
+        )
 
     def close(self) -> None:
         """Close every pooled connection; the next use opens the pool again."""

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from tenant_ops.platform.errors import InputError
 
@@ -37,9 +37,9 @@ class Settings:
     """
 
     home: Path
-    database_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     pool_size: int = 10
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
     backup_path: str = ""
     backup_key: str | None = field(default=None, repr=False)
     backup_retention_days: int | None = None
@@ -95,23 +95,34 @@ def libpq_url(value: str | None, variable: str) -> str | None:
     """
     if not value:
         return None
-    try:
-        url = make_url(value)
-    except ArgumentError:
-        url = None
-    if url is None or url.get_backend_name() not in {"postgresql", "postgres"}:
+    scheme, _, rest = value.partition("://")
+    if scheme.partition("+")[0] not in {"postgresql", "postgres"}:
         raise InputError(
             "this is not a Postgres URL.",
             where=variable,
             fix="Write it as postgresql://user:password@host:5432/database.",
         )
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = f"postgresql://{rest}"
+    try:
+        ports = str(conninfo_to_dict(url).get("port", "5432")).split(",")
+    except ProgrammingError:
+        ports = ["unreadable"]
+    if not all(port.isdecimal() for port in ports if port):
+        # libpq's own message would show the piece it stumbled over, which may be the password.
+        raise InputError(
+            "a part of this Postgres URL cannot be read.",
+            where=variable,
+            fix="Escape special characters as %XX; options are libpq's, for instance ?sslmode=require.",
+        )
+    return url
 
 
 def _whole_number(env: Mapping[str, str], name: str, *, default: int, least: int) -> int:
     text = env.get(name, "").strip()
     if not text:
         return default
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{text!r} is not a whole number of {least} or more.", where=name)
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        raise InputError(
+            f"{text!r} is not a whole number of {least} or more, with 9 digits at most.", where=name
+        )
     return int(text)

@@ -220,7 +220,8 @@ def _create_objects(connection: psycopg.Connection, tenant: Tenant, catalog: Cat
     names = _names(tenant)
     connection.execute(_ROLES.format(**names))
     if not _is_superuser(connection):
-        # Whoever may create roles is not a member of those it creates, and must be to act as them.
+        # Whoever may create roles is not a member of those it creates, and must be to act as them, to see
+        # and end the sessions of the login, and to drop what it owns.
         connection.execute(_MEMBERSHIP.format(**names))
     connection.execute(_SCHEMAS_AND_RIGHTS.format(**names))
     connection.execute(_table_script(catalog))
@@ -252,7 +253,7 @@ ALTER ROLE {app} SET search_path = {schema};
 ALTER ROLE {app} SET statement_timeout = {timeout};
 """)
 
-_MEMBERSHIP = sql.SQL("GRANT {own}, {adm}, {edt}, {vwr} TO CURRENT_USER")
+_MEMBERSHIP = sql.SQL("GRANT {own}, {adm}, {edt}, {vwr}, {app} TO CURRENT_USER")
 
 _SCHEMAS_AND_RIGHTS = sql.SQL("""
 CREATE SCHEMA {schema} AUTHORIZATION {own};
