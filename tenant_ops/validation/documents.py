@@ -25,7 +25,7 @@ def markdown(report: ValidationReport) -> str:
         "",
         f"Version {_md(report.version or 'none')}, {_md(report.started_at)}, {_coverage(report)}.",
         "",
-        *_md_table(_OUTCOME_HEAD, [_outcome_cells(level) for level in report.levels]),
+        *_md_table(_LEVEL_HEAD, map(_level_cells, report.levels)),
         "",
     ]
     if report.findings:
@@ -35,8 +35,7 @@ def markdown(report: ValidationReport) -> str:
         lines += ["Nothing was found.", ""]
     if report.fixes:
         lines += ["## Fixes", "", *_md_table(_FIX_HEAD, _fix_cells(report)), ""]
-    rows = [_outcome_cells(one) for one in report.datasets if one.rules or one.failed]
-    lines += ["## Datasets", "", *_md_table(_OUTCOME_HEAD, rows), ""]
+    lines += ["## Datasets", "", *_md_table(_DATASET_HEAD, map(_dataset_cells, _concerned(report))), ""]
     lines += ["## Not checked", "", *_md_table(_UNCHECKED_HEAD, _unchecked_cells(report)), ""]
     return "\n".join(lines)
 
@@ -48,15 +47,11 @@ def html(report: ValidationReport) -> str:
         f"<h1>Validation of {escape(report.tenant)}</h1>",
         f'<p class="score {_grade(report.score)}">{_score(report.score)}</p>',
         f"<p>{made}</p>",
-        _html_table("Levels", _OUTCOME_HEAD, [_outcome_cells(level) for level in report.levels]),
+        _html_table("Levels", _LEVEL_HEAD, map(_level_cells, report.levels)),
         _html_table("Findings", _FINDING_HEAD, map(_finding_cells, report.findings)),
         _html_table("Why this score", ("lost",), [(line,) for line in report.explanation]),
         _html_table("Fixes", _FIX_HEAD, _fix_cells(report)),
-        _html_table(
-            "Datasets",
-            _OUTCOME_HEAD,
-            [_outcome_cells(one) for one in report.datasets if one.rules or one.failed],
-        ),
+        _html_table("Datasets", _DATASET_HEAD, map(_dataset_cells, _concerned(report))),
         _html_table("Not checked", _UNCHECKED_HEAD, _unchecked_cells(report)),
     ]
     return _PAGE.format(
@@ -67,21 +62,44 @@ def html(report: ValidationReport) -> str:
     )
 
 
-_OUTCOME_HEAD = ("name", "score", "rules", "checked", "failed", "worst", "rows")
-_FINDING_HEAD = ("severity", "what", "rule", "count", "message", "rows", "what to do")
+def save_html(report: ValidationReport, folder: Path) -> Path:
+    """Write the report as `validation-<tenant>.html` into the folder, making it when needed.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    path = folder / f"validation-{report.tenant}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(html(report), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"the report cannot be written: {error.strerror}.", where=str(path)) from error
+    return path
+
+
+_LEVEL_HEAD = ("level", "score", "rules", "checked", "failed", "worst")
+_DATASET_HEAD = ("dataset", "score", "rules", "checked", "failed", "worst", "rows")
+_FINDING_HEAD = ("severity", "rule", "count", "message", "rows", "what to do")
 _FIX_HEAD = ("rule", "dataset", "rows", "outcome")
 _UNCHECKED_HEAD = ("reason", "rules", "for example")
 
 
-def _outcome_cells(one: Outcome) -> Cells:
-    rows = "" if one.rows is None else f"{one.rows:,}"
-    counts = (str(one.rules), str(one.checked), str(one.failed))
-    return (one.name, _score(one.score), *counts, one.worst or "", rows)
+def _level_cells(one: Outcome) -> Cells:
+    return (one.name, _score(one.score), *map(str, (one.rules, one.checked, one.failed)), one.worst or "")
+
+
+def _dataset_cells(one: Outcome) -> Cells:
+    return (*_level_cells(one), "" if one.rows is None else f"{one.rows:,}")
+
+
+def _concerned(report: ValidationReport) -> list[Outcome]:
+    """The datasets some rule of this validation was about."""
+    return [one for one in report.datasets if one.rules or one.failed]
 
 
 def _finding_cells(finding: Finding) -> Cells:
     return (
-        *(finding.severity, finding.subject, finding.rule, f"{finding.count:,}", finding.message),
+        *(finding.severity, finding.rule, f"{finding.count:,}", finding.message),
         *("; ".join(finding.sample), finding.remediation),
     )
 
@@ -179,18 +197,3 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-
-
-def save_html(report: ValidationReport, folder: Path) -> Path:
-    """Write the report as `validation-<tenant>.html` into the folder, making it when needed.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    path = folder / f"validation-{report.tenant}.html"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(html(report), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the report cannot be written: {error.strerror}.", where=str(path)) from error
-    return path

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ from tenant_ops.validation import (
     html,
     markdown,
     plan_validation,
+    save_html,
 )
 from tenant_ops.validation.report import explain, score
 from tenant_ops_tests.validation.conftest import fleet_of_its_own
@@ -46,6 +48,23 @@ def finding(severity: Severity = "error", rule: str = "data.x", **more: object) 
         remediation="Mend it.",
     )
     return replace(plain, **more)  # pyright: ignore[reportArgumentType]
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would make of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -168,22 +187,13 @@ def test_html_shows_evil_text_as_text_and_allows_nothing_to_run(report: Validati
 def test_markdown_keeps_evil_text_in_its_cell(report: ValidationReport) -> None:
     text = markdown(replace(report, findings=(finding(message=EVIL),)))
     (line,) = [line for line in text.splitlines() if "alert" in line]
-    assert len(re.findall(r"(?<!\\)\|", line)) == 8
+    assert len(re.findall(r"(?<!\\)\|", line)) == 7
     assert "<script" not in text and "\\`code\\`" in line and "\\[link\\]" in line
 
 
-class Tags(HTMLParser):
-    """Collects what a browser would make of a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-        self.attributes: set[str] = set()
-        self.texts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+def test_the_page_is_saved_under_the_tenants_name(report: ValidationReport, tmp_path: Path) -> None:
+    path = save_html(report, tmp_path / "new folder")
+    assert path.name == "validation-acme.html"
+    assert path.read_text(encoding="utf-8") == html(report)
+    with pytest.raises(InputError, match="the report cannot be written"):
+        save_html(report, path)

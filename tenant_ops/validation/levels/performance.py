@@ -145,7 +145,7 @@ def slow_statements(evidence: Evidence) -> Iterator[Sighting]:
             "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_stat_statements'"
         ).fetchone()
         if found is None:
-            raise NotAvailable("not available here, because the server has no pg_stat_statements.")
+            raise NotAvailable("Not available here, because the server has no pg_stat_statements.")
         connection.execute("SELECT set_config('search_path', %s, true)", (found[0],))
         rows = connection.execute(
             """
