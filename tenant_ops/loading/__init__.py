@@ -20,7 +20,7 @@ from tenant_ops.loading.reports import (
     UnknownColumns,
     checks,
 )
-from tenant_ops.loading.sample import masked_sample
+from tenant_ops.loading.sample import checksum, masked_sample
 from tenant_ops.loading.staging import stage
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "StageReport",
     "UnknownColumns",
     "checks",
+    "checksum",
     "execute_load",
     "masked_sample",
     "merge",

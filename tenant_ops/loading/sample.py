@@ -1,6 +1,6 @@
-"""A few live rows for people to look at, with personal data masked.
+"""What a live table holds, for people and for comparing: a masked sample, a checksum.
 
-Here: one small query. Not here: where the sample is shown (`orchestration/`).
+Here: two small queries. Not here: where they are shown (`orchestration/`).
 """
 
 from typing import Any
@@ -34,3 +34,17 @@ def masked_sample(fleet: Fleet, tenant: Tenant, dataset: Dataset, *, limit: int 
         {name: mask(value, private[name]) if name in private else value for name, value in row.items()}
         for row in rows
     ]
+
+
+def checksum(fleet: Fleet, tenant: Tenant, dataset: Dataset) -> str:
+    """A number that changes with any value of any row, whatever the rows' order; about 0.6 s per million.
+
+    Equal only means equal within one major version of Postgres: its row hash may change between them.
+    """
+    query = sql.SQL(
+        "SELECT count(*) || '-' || coalesce(sum(hash_record_extended(t, 0)::numeric), 0) FROM {} t"
+    )
+    with fleet.session(tenant, "viewer") as connection:
+        row = connection.execute(query.format(sql.Identifier(dataset.name))).fetchone()
+    assert row is not None
+    return row[0]

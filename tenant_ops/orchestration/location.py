@@ -15,6 +15,7 @@ from tenant_ops.orchestration.assets.operations import operation_assets
 from tenant_ops.orchestration.assets.tenants import ASSETS as TENANT_ASSETS
 from tenant_ops.orchestration.assets.validation import validation_assets
 from tenant_ops.orchestration.batch import Batch
+from tenant_ops.orchestration.instance import accept_prefixes
 from tenant_ops.orchestration.jobs import JOBS
 from tenant_ops.orchestration.partitions import TenantPartitions
 from tenant_ops.orchestration.resources import LoadOptions, fleet_resource
@@ -50,6 +51,7 @@ def build_defs(
             fleet.close()
 
     TenantPartitions.known_slugs = staticmethod(known)
+    accept_prefixes()
     return dg.Definitions(
         assets=[
             *TENANT_ASSETS,

@@ -15,12 +15,12 @@ from tenant_ops.platform.reports import as_document
 # The event log keeps every materialisation for ever: a table is for people, the full report is stored once.
 MOST_TABLE_ROWS = 50
 # Fields that Dagster draws or sums under names of its own.
-KNOWN_NAMES = {"total": "dagster/partition_row_count", "path": "dagster/uri"}
+KNOWN_NAMES: dict[str, str] = {"total": "dagster/partition_row_count", "path": "dagster/uri"}
 
 
 def metadata_of(report: Any) -> dict[str, Any]:
     """Every field of a report that says something: numbers plot per partition, records become tables."""
-    document = as_document(report)
+    document: dict[str, Any] = as_document(report)
     return {KNOWN_NAMES.get(name, name): _value(value) for name, value in document.items() if _says(value)}
 
 

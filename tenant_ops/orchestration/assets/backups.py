@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tenant_ops.backups import BackupReport, execute_backup, find_backup, plan_backup, verify_backup
 from tenant_ops.datasets import Catalog
-from tenant_ops.orchestration.assets.common import per_tenant, tenant_check
+from tenant_ops.orchestration.assets.common import tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation
@@ -39,11 +39,13 @@ class BackupConfig(dg.Config):
 def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The full backup of a tenant."""
 
-    @dg.asset(
+    @tenant_asset(
+        "backups",
+        kinds=("postgres", "file"),
+        code_version="1",
         key=FULL_BACKUP,
         deps=[dg.AssetKey(["datasets", name]) for name in catalog.names],
         check_specs=[tenant_check(READABLE, FULL_BACKUP, MEANING, blocking=True)],
-        **per_tenant("backups", kinds=("postgres", "file"), code_version="1"),
     )
     def full(
         context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: BackupConfig

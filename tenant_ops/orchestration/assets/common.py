@@ -3,7 +3,7 @@
 Here: the defaults, said once. Not here: anything about one group of assets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dagster as dg
@@ -21,17 +21,19 @@ TENANT = dg.AssetKey("tenant")
 RESTORED = dg.AssetKey("restored_tenant")
 
 
-def per_tenant(group: str, *, kinds: Iterable[str] = ("postgres",), **more: Any) -> dict[str, Any]:
-    """Arguments of `dg.asset` for an asset with one partition per tenant."""
-    return {
-        "partitions_def": TENANTS,
-        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=TENANTS_PER_RUN),
-        "group_name": group,
-        "kinds": set(kinds),
-        "owners": OWNERS,
-        "tags": {"scope": "tenant"},
+def tenant_asset(
+    group: str, *, kinds: Iterable[str] = ("postgres",), **more: Any
+) -> Callable[[Callable[..., dg.MaterializeResult]], dg.AssetsDefinition]:
+    """`dg.asset` for an asset with one partition per tenant."""
+    return dg.asset(
+        partitions_def=TENANTS,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=TENANTS_PER_RUN),
+        group_name=group,
+        kinds=set(kinds),
+        owners=OWNERS,
+        tags={"scope": "tenant"},
         **more,
-    }
+    )
 
 
 def tenant_check(

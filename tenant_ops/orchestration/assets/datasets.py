@@ -3,8 +3,8 @@
 import dagster as dg
 
 from tenant_ops.datasets import Catalog, Dataset
-from tenant_ops.loading import MergeReport, masked_sample, merge, plan_load, stage
-from tenant_ops.orchestration.assets.common import TENANT, per_tenant, tenant_check
+from tenant_ops.loading import MergeReport, checksum, masked_sample, merge, plan_load, stage
+from tenant_ops.orchestration.assets.common import TENANT, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import INTEGRITY_CHECK, merge_verdicts
 from tenant_ops.orchestration.metadata import column_schema, markdown_table, metadata_of
@@ -22,7 +22,9 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
     key = dg.AssetKey(["datasets", dataset.name])
     referenced = {other.references for other in dataset.foreign_keys} - {dataset.name}
 
-    @dg.asset(
+    @tenant_asset(
+        "datasets",
+        code_version=version,
         key=key,
         deps=[TENANT, ["fixtures", dataset.name], *(["datasets", name] for name in sorted(referenced))],
         description=f"{dataset.description} Live in the tenant's schema.",
@@ -32,7 +34,6 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
             )
         ],
         metadata={"dagster/column_schema": column_schema(dataset), "dagster/table_name": dataset.name},
-        **per_tenant("datasets", code_version=version),
     )
     def live(
         context: dg.AssetExecutionContext,
@@ -52,6 +53,7 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
             operation(context, fleet, "merge", work, found=lambda report: report.quarantined > 0),
             metadata=lambda report: described(fleet, dataset, report),
             checks=merge_verdicts,
+            version=lambda report: checksum(fleet, fleet.registry.get(report.tenant), dataset),
         )
 
     return live

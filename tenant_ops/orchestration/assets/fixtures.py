@@ -4,7 +4,7 @@ import dagster as dg
 
 from tenant_ops.datasets import Catalog, Dataset
 from tenant_ops.loading import StageReport, plan_load, stage
-from tenant_ops.orchestration.assets.common import FIXTURE_FILES, TENANT, per_tenant, tenant_check
+from tenant_ops.orchestration.assets.common import FIXTURE_FILES, TENANT, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import SCHEMA_CHECK, stage_verdicts
 from tenant_ops.orchestration.metadata import column_schema, metadata_of
@@ -21,7 +21,10 @@ def fixture_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
 def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
     key = dg.AssetKey(["fixtures", dataset.name])
 
-    @dg.asset(
+    @tenant_asset(
+        "fixtures",
+        kinds=("postgres", "pandas"),
+        code_version=version,
         key=key,
         deps=[FIXTURE_FILES, TENANT],
         description=f"{dataset.description} As read from files: typed, checked, staged, not yet live.",
@@ -29,7 +32,6 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
             tenant_check(SCHEMA_CHECK, key, "Types, nulls and rules of every incoming row (pandera).")
         ],
         metadata={"dagster/column_schema": column_schema(dataset)},
-        **per_tenant("fixtures", kinds=("postgres", "pandas"), code_version=version),
     )
     def staged(
         context: dg.AssetExecutionContext,

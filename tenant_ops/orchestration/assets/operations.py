@@ -8,7 +8,7 @@ from tenant_ops.cleanup import CleanupPlan, CleanupReport, execute_cleanup, plan
 from tenant_ops.datasets import Catalog
 from tenant_ops.migrations import MigrationPlan, MigrationReport, execute_migration, plan_migration
 from tenant_ops.monitoring import monitor
-from tenant_ops.orchestration.assets.common import TENANT, per_tenant, tenant_check
+from tenant_ops.orchestration.assets.common import TENANT, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch, tenants_of
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation
@@ -47,7 +47,7 @@ class MonitorConfig(dg.Config):
     )
 
 
-@dg.asset(key=SCHEMA_VERSION, deps=[TENANT], **per_tenant("operations", code_version="1"))
+@tenant_asset("operations", code_version="1", key=SCHEMA_VERSION, deps=[TENANT])
 def schema_version(
     context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: MigrateConfig
 ) -> dg.MaterializeResult:
@@ -63,7 +63,7 @@ def schema_version(
     return batch.run(context, operation(context, fleet, "migrate", work), metadata=metadata_of)
 
 
-@dg.asset(key=CLEANUP, deps=[TENANT], **per_tenant("operations", code_version="1"))
+@tenant_asset("operations", code_version="1", key=CLEANUP, deps=[TENANT])
 def cleanup_report(
     context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: CleanupConfig
 ) -> dg.MaterializeResult:
@@ -77,11 +77,12 @@ def cleanup_report(
     return batch.run(context, operation(context, fleet, "cleanup", work), metadata=metadata_of)
 
 
-@dg.asset(
+@tenant_asset(
+    "operations",
+    code_version="1",
     key=TENANT_HEALTH,
     deps=[TENANT],
     check_specs=[tenant_check("healthy", TENANT_HEALTH, "No open alert of severity error or critical.")],
-    **per_tenant("operations", code_version="1"),
 )
 def tenant_health(
     context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: MonitorConfig

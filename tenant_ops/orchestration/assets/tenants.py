@@ -8,7 +8,7 @@ from tenant_ops.orchestration.assets.common import (
     RESTORED,
     TENANT,
     TENANT_REGISTRY,
-    per_tenant,
+    tenant_asset,
 )
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.metadata import metadata_of
@@ -44,7 +44,7 @@ SOURCES = [
 ]
 
 
-@dg.asset(key=TENANT, deps=[TENANT_REGISTRY], **per_tenant("tenants", code_version="1"))
+@tenant_asset("tenants", code_version="1", key=TENANT, deps=[TENANT_REGISTRY])
 def tenant(context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch) -> dg.MaterializeResult:
     """Schema, roles, grants, login, settings and files of a registered tenant.
 

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from tenant_ops.datasets import Catalog
-from tenant_ops.orchestration.assets.common import per_tenant, tenant_check
+from tenant_ops.orchestration.assets.common import tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import LEVELS, level_verdicts
 from tenant_ops.orchestration.metadata import metadata_of
@@ -29,14 +29,15 @@ class ValidateConfig(dg.Config):
 def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The validation report of a tenant."""
 
-    @dg.asset(
+    @tenant_asset(
+        "validation",
+        code_version="1",
         key=VALIDATION_REPORT,
         deps=[dg.AssetKey(["datasets", name]) for name in catalog.names],
         check_specs=[
             tenant_check(level, VALIDATION_REPORT, f"No {level} finding of severity error or critical.")
             for level in LEVELS
         ],
-        **per_tenant("validation", code_version="1"),
     )
     def validation_report(
         context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: ValidateConfig

@@ -13,6 +13,7 @@ from tenant_ops.orchestration.instance.events import (
     log_planned,
     version_tags,
 )
+from tenant_ops.orchestration.instance.selection import accept_prefixes
 from tenant_ops.orchestration.instance.storage import TenantOpsInstance, TenantOpsStorage
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "InstanceUnusable",
     "TenantOpsInstance",
     "TenantOpsStorage",
+    "accept_prefixes",
     "instance_url",
     "latest_materializations",
     "leads_to_partitions",

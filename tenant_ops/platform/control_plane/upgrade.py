@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import psycopg
-import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
+from sqlalchemy.exc import ProgrammingError
 
 from tenant_ops.platform.database import Database
 from tenant_ops.platform.errors import OperationFailed
@@ -46,7 +46,7 @@ def ensure_control_plane(database: Database) -> bool:
         lock.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         try:
             return _upgrade(database)
-        except (psycopg.errors.InsufficientPrivilege, sa.exc.ProgrammingError) as error:
+        except (psycopg.errors.InsufficientPrivilege, ProgrammingError) as error:
             raise OperationFailed(
                 f"the control plane cannot be created: {str(error).splitlines()[0]}.",
                 where=database.describe(),
