@@ -19,6 +19,7 @@ from tenant_ops.loading import ledger
 from tenant_ops.loading.checking import FILE, LINE
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.quarantine import Findings, findings
+from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import ConflictStrategy, LoadPlan, MergeReport, checks
 from tenant_ops.loading.staging import VIOLATION, count_staged, drop_stage, stage_table
 from tenant_ops.loading.violations import WORK_MEM, mark_violations
@@ -40,7 +41,7 @@ def merge(fleet: Fleet, tenant: Tenant, plan: LoadPlan, dataset_name: str) -> Me
     """
     started = perf_counter()
     dataset = fleet.catalog[dataset_name]
-    with fleet.lock(tenant, "load"):
+    with fleet.lock(tenant, "load"), in_sentences(tenant, dataset):
         with fleet.session(tenant) as connection:
             load = ledger.open_load(connection, tenant, dataset)
             if load is None:
@@ -52,16 +53,8 @@ def merge(fleet: Fleet, tenant: Tenant, plan: LoadPlan, dataset_name: str) -> Me
             found = findings(connection, tenant, load.id)
         # The quarantine is committed by now: what is too bad to be merged can be looked at.
         _check_limits(tenant, dataset, plan, load, found)
-        try:
-            with fleet.session(tenant) as connection:
-                report = _merge(fleet, connection, tenant, dataset, plan, load, found, started)
-        except psycopg.IntegrityError as error:
-            raise OperationFailed(
-                f"the live table refused the rows by its constraint {error.diag.constraint_name}; "
-                "nothing was merged.",
-                where=f"tenant {tenant.slug}, dataset {dataset.name}",
-                fix="Merge again; if it stays, load with validation to find the rows.",
-            ) from error
+        with fleet.session(tenant) as connection:
+            report = _merge(fleet, connection, tenant, dataset, plan, load, found, started)
     _record(fleet, tenant, report)
     return report
 

@@ -76,6 +76,7 @@ def plan_load(
         max_bad_rows=max_bad_rows,
         max_bad_pct=max_bad_pct,
         validate=validate,
+        force=force,
     )
     parts: list[DatasetPlan] = []
     with fleet.session(tenant) as connection:

@@ -181,6 +181,7 @@ class LoadPlan:
         max_bad_rows: Most quarantined rows a dataset may have and still be merged; None is no limit.
         max_bad_pct: The same in percent of the rows read.
         validate: Whether rules, keys and references are checked; types always are.
+        force: Whether files are loaded that were loaded before.
     """
 
     tenant: str
@@ -192,6 +193,7 @@ class LoadPlan:
     max_bad_rows: int | None = None
     max_bad_pct: float | None = None
     validate: bool = True
+    force: bool = False
 
     @property
     def bytes(self) -> int:

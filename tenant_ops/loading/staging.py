@@ -23,9 +23,10 @@ from tenant_ops.loading import ledger
 from tenant_ops.loading.checking import FILE, LINE, as_csv, check
 from tenant_ops.loading.ledger import Load, fingerprint
 from tenant_ops.loading.quarantine import Findings, Quarantine, findings
+from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import FileReport, LoadPlan, SourceFile, StageReport
 from tenant_ops.loading.sources import Batch, open_source
-from tenant_ops.platform.errors import InputError, OperationFailed
+from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.tenants import Fleet, Tenant
 
@@ -45,22 +46,20 @@ def stage(
     """
     started = perf_counter()
     dataset = fleet.catalog[dataset_name]
-    files = plan.of(dataset_name).files
-    if not files:
-        return _report(tenant, dataset, None, Findings.none(), "unchanged", started)
-    with fleet.lock(tenant, "load"):
-        definition = fingerprint(dataset, plan)
+    with fleet.lock(tenant, "load"), in_sentences(tenant, dataset):
         with fleet.session(tenant) as connection:
-            load = _resume(connection, tenant, dataset, definition, files)
-        state = "reused" if load is not None and load.complete else "staged"
+            files = _wanted(connection, tenant, dataset, plan)
+            load = _resume(connection, tenant, dataset, fingerprint(dataset, plan), files) if files else None
+        state = "reused" if load is not None and load.complete else "staged" if files else "unchanged"
         staged = set() if load is None else {file.name for file in load.files}
-        for number, file in enumerate(files):
+        for file in files:
             if file.name not in staged:
-                last = number == len(files) - 1
+                last = file == files[-1]
                 load = _stage_file(fleet, tenant, dataset, plan, load, file, progress, last=last)
-        assert load is not None
-        with fleet.session(tenant) as connection:
-            found = findings(connection, tenant, load.id)
+        found = Findings.none()
+        if load is not None:
+            with fleet.session(tenant) as connection:
+                found = findings(connection, tenant, load.id)
     return _report(tenant, dataset, load, found, state, started)
 
 
@@ -85,6 +84,15 @@ def count_staged(connection: psycopg.Connection, tenant: Tenant, dataset: Datase
         return None
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
     return row[0] if row else None
+
+
+def _wanted(
+    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, plan: LoadPlan
+) -> list[SourceFile]:
+    """The plan's files that were not loaded since it was made."""
+    files = plan.of(dataset.name).files
+    loaded = set() if plan.force else ledger.already_loaded(connection, tenant, dataset, files, plan)
+    return [file for file in files if file.name not in loaded]
 
 
 def _resume(
@@ -217,20 +225,12 @@ def _copy_into(
         stage_table(tenant, dataset),
         sql.SQL(", ").join(map(sql.Identifier, (*columns, FILE, LINE))),
     )
-    try:
-        with (
-            ThreadPoolExecutor(1) as thread,
-            connection.cursor().copy(statement) as copy,
-            _Write(thread, copy) as write,
-        ):
-            yield write
-    except psycopg.DataError as error:
-        place = error.diag.context or ""
-        column = place.rpartition("column ")[2].partition(":")[0] if "column " in place else "unknown"
-        raise OperationFailed(
-            f"Postgres refused a value of column {column} that the checks accept.",
-            where=f"tenant {tenant.slug}, dataset {dataset.name}",
-        ) from error
+    with (
+        ThreadPoolExecutor(1) as thread,
+        connection.cursor().copy(statement) as copy,
+        _Write(thread, copy) as write,
+    ):
+        yield write
 
 
 class _Write:

@@ -215,7 +215,7 @@ def test_rows_whose_references_came_meanwhile_are_merged_when_merging_again(shop
 
 def test_without_validation_only_types_are_checked_and_postgres_has_the_last_word(shop: Shop) -> None:
     shop.write("customers.csv", "id,name\n1," + "x" * 30 + "\n")
-    with pytest.raises(OperationFailed, match="refused the rows by its constraint customers_name_check"):
+    with pytest.raises(OperationFailed, match="refused a row by its constraint customers_name_check"):
         shop.load(validate=False)
     assert shop.rows("customers") == []
     assert shop.load().quarantined == 1

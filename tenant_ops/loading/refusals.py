@@ -1,0 +1,46 @@
+"""What Postgres answers when it will not go on, as sentences without anybody's data in them.
+
+Here: the translation. Not here: which rows are bad, which is found before Postgres sees them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tenant_ops.datasets import Dataset
+from tenant_ops.platform.errors import OperationFailed
+from tenant_ops.platform.masking import mask_text
+from tenant_ops.tenants import Tenant
+
+
+@contextmanager
+def in_sentences(tenant: Tenant, dataset: Dataset) -> Iterator[None]:
+    """Turn an error of the database inside it into `OperationFailed`; the transaction was rolled back.
+
+    The details Postgres gives hold the refused row's values, so they are left out.
+    """
+    where = f"tenant {tenant.slug}, dataset {dataset.name}"
+    try:
+        yield
+    except psycopg.IntegrityError as error:
+        raise OperationFailed(
+            f"the live table refused a row by its constraint {error.diag.constraint_name}; "
+            "nothing was merged.",
+            where=where,
+            fix="Merge again; if it stays, load with validation to find the rows.",
+        ) from error
+    except psycopg.DataError as error:
+        _, found, rest = (error.diag.context or "").rpartition("column ")
+        column = rest.partition(":")[0] if found else "unknown"
+        raise OperationFailed(
+            f"Postgres refused a value of column {column} that the checks accept; nothing was staged.",
+            where=where,
+        ) from error
+    except psycopg.OperationalError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise OperationFailed(
+            f"Postgres did not go on: {mask_text(lines[0])}.",
+            where=where,
+            fix="Load again when the cause is gone; it goes on with the file or dataset it was at.",
+        ) from error
