@@ -2,24 +2,26 @@
 
 Here: one table at a time. Not here: consistency between tables (`snapshot.py`), archives (`archive.py`).
 
-The content hash of a table is the sum, modulo 2**256, of the SHA-256 of every row's COPY line (with its
+The content hash of a table is the sum, modulo 2**128, of the XXH3-128 of every row's COPY line (with its
 newline). It does not depend on the order of the rows, so it is equal for two tables with equal rows on any
-server, without sorting: sorting 1 million rows costs more than reading them. Anybody can compute it.
-Measured per row of 310 bytes: reading 0.5 us, SHA-256 and sum 0.6 us; `md5(row::text)` on the server 2.8 us.
+server, without sorting: sorting 1 million rows costs more than reading them. It guards against mistakes, not
+against an attacker: that is what sealing is for. CPU per million rows of 386 bytes: reading 0.6 s, this hash
+0.2 s; SHA-256 per row would add 1.9 s, `md5(row::text)` on the server 2.8 s.
 """
 
 import select
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import sha256
 
 import psycopg
 from psycopg import pq, sql
+from xxhash import xxh3_128_intdigest
 
 from tenant_ops.backups.codec import Source
 
-_MODULUS = 1 << 256
+ROW_HASH = "xxh3_128_sum"
+_MODULUS = 1 << 128
 _BATCH_BYTES = 1 << 18
 _CHUNK_BYTES = 1 << 20
 
@@ -61,20 +63,13 @@ def copy_out(
     Raises:
         psycopg.Error: the server refused, or a row-level policy would have hidden rows.
     """
-    total, count, size, batch = 0, 0, 0, []
-    number = int.from_bytes
-    with closing(_rows(connection, _copy(table, columns, "TO STDOUT"))) as rows:
-        for row in rows:
-            total += number(sha256(row).digest())
-            count += 1
-            size += len(row)
-            batch.append(row)
-            if size >= _BATCH_BYTES:
-                if write:
-                    write(b"".join(batch), len(batch))
-                size, batch = 0, []
-    if batch and write:
-        write(b"".join(batch), len(batch))
+    total = count = 0
+    with closing(_batches(connection, _copy(table, columns, "TO STDOUT"))) as batches:
+        for batch in batches:
+            total += sum(map(xxh3_128_intdigest, batch))
+            count += len(batch)
+            if write:
+                write(b"".join(batch), len(batch))
     return Content(count, _hex(total))
 
 
@@ -89,13 +84,15 @@ def copy_in(
 
 def content_of(*sources: Source) -> Content:
     """Count and hash COPY text that is not in a database; the sources are the parts of one table."""
-    total, rows, rest = 0, 0, b""
+    total = rows = 0
+    rest = b""
     for source in sources:
         while piece := source.read(_CHUNK_BYTES):
-            lines = (rest + piece).split(b"\n")
-            rest = lines.pop()
+            # Only newlines end a row: COPY text holds no other line break, they are escaped.
+            lines = (rest + piece).splitlines(keepends=True)
+            rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
             rows += len(lines)
-            total += sum(int.from_bytes(sha256(line + b"\n").digest()) for line in lines)
+            total += sum(map(xxh3_128_intdigest, lines))
     return Content(rows, _hex(total))
 
 
@@ -106,24 +103,34 @@ def _copy(table: sql.Identifier, columns: tuple[str, ...], how: str) -> sql.Comp
     return sql.SQL("COPY {} ({}) ").format(table, names) + sql.SQL(how)  # type: ignore[arg-type]
 
 
-def _rows(connection: psycopg.Connection, query: sql.Composed) -> Generator[bytes]:
-    """The rows of a COPY, straight from libpq: half the CPU of iterating a psycopg copy."""
+def _batches(connection: psycopg.Connection, query: sql.Composed) -> Generator[list[bytes]]:
+    """The rows of a COPY in batches, straight from libpq: half the CPU of iterating a psycopg copy."""
     pgconn = connection.pgconn
     result = pgconn.exec_(query.as_bytes(connection))
     if result.status != pq.ExecStatus.COPY_OUT:
         raise _error(result, connection)
     arrival = select.poll()
     arrival.register(pgconn.socket, select.POLLIN)
+    next_row = pgconn.get_copy_data
     try:
+        batch: list[bytes] = []
+        room = _BATCH_BYTES
         while True:
-            size, row = pgconn.get_copy_data(1)
+            size, row = next_row(1)
             if size > 0:
-                yield row  # type: ignore[misc]  # a view of the bytes, owned by us
+                batch.append(bytes(row))  # copying costs less than keeping libpq's own buffers alive
+                room -= size
+                if room <= 0:
+                    yield batch
+                    batch = []
+                    room = _BATCH_BYTES
             elif size == 0:
                 arrival.poll()
                 pgconn.consume_input()
             else:
                 break
+        if batch:
+            yield batch
     except GeneratorExit:
         pgconn.get_cancel().cancel()
         while pgconn.get_copy_data(0)[0] > 0:
@@ -144,4 +151,4 @@ def _error(result: pq.abc.PGresult, connection: psycopg.Connection) -> psycopg.E
 
 
 def _hex(total: int) -> str:
-    return f"{total % _MODULUS:064x}"
+    return f"{total % _MODULUS:032x}"

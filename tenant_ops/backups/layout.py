@@ -137,6 +137,7 @@ class Manifest:
     server: dict[str, str]
     tenant: dict[str, Any]
     schema_sha256: str
+    row_hash: str
     members: tuple[Member, ...]
     tables: tuple[TableContent, ...]
     sequences: tuple[SequenceValue, ...]

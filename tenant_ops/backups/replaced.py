@@ -68,11 +68,31 @@ def swap_schema(connection: psycopg.Connection, names: Names, tenant: Tenant) ->
 
 def swap_files(names: Names) -> bool:
     """The unpacked directory takes the live one's place; False when there was nothing to set aside."""
-    had = names.files.exists()
+    had = names.files.exists() and not names.old_files.exists()
     if had:
         names.files.rename(names.old_files)
     names.new_files.rename(names.files)
     return had
+
+
+def finish_interrupted(fleet: Fleet, tenant: Tenant) -> None:
+    """Complete, or clear away, what a restore left that died between its commit and the swap of files.
+
+    The schema set aside and the unpacked files carry the same time: files whose schema was swapped follow it,
+    files whose schema was not are of a restore that never happened. For holders of the tenant's lock.
+    """
+    files = fleet.files(tenant)
+    waiting = sorted(files.parent.glob(f"{files.name}{_NEW}*"))
+    if not waiting:
+        return
+    with fleet.database(tenant).transaction() as connection:
+        swapped = replaced_schemas(connection, tenant)
+    for folder in waiting:
+        names = Names(tenant.schema_name, folder.name.rpartition(_NEW)[2], files)
+        if names.old_schema in swapped:
+            swap_files(names)
+        else:
+            shutil.rmtree(folder)
 
 
 def replaced_schemas(connection: psycopg.Connection, tenant: Tenant) -> tuple[str, ...]:
@@ -93,6 +113,7 @@ def undo_restore(fleet: Fleet, tenant: Tenant) -> UndoReport:
         InputError: nothing is set aside.
     """
     with fleet.lock(tenant, "undo restore"):
+        finish_interrupted(fleet, tenant)
         now = names_of_swap(fleet, tenant, fleet.clock())
         with fleet.database(tenant).transaction() as connection:
             found = replaced_schemas(connection, tenant)

@@ -107,6 +107,7 @@ def execute_restore(fleet: Fleet, plan: RestorePlan, *, progress: Progress = SIL
         archive.check(member)
     config = _config(archive)
     with _target(fleet, plan, config) as (tenant, created), fleet.lock(tenant, "restore"):
+        replaced.finish_interrupted(fleet, tenant)
         safety = None
         if not created:
             safety = execute_backup(
@@ -183,20 +184,27 @@ def _replace_content(
                 progress,
             )
             connection.execute("SET LOCAL ROLE NONE")
-            if created:
-                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(swap.schema)))
             replaced.swap_schema(connection, swap, tenant)
             _forget_later_loads(connection, tenant, archive)
+            if fleet.database(tenant) is fleet.control:
+                _put_back(fleet, connection, tenant, archive, config)
     except BaseException:
         shutil.rmtree(swap.new_files, ignore_errors=True)
         raise
     replaced.swap_files(swap)
-    version = archive.manifest.tenant.get("version")
-    with fleet.control.transaction() as connection:
-        fleet.registry.put_back(connection, tenant, version=version, config=config.get("config", {}))
-    if created:
-        shutil.rmtree(swap.old_files, ignore_errors=True)
+    if fleet.database(tenant) is not fleet.control:
+        with fleet.control.transaction() as connection:
+            _put_back(fleet, connection, tenant, archive, config)
+    if created:  # what a new tenant was provisioned with is not worth keeping
+        replaced.discard_replaced(fleet, tenant, keep=0)
     return None if created else swap.old_schema, skipped
+
+
+def _put_back(
+    fleet: Fleet, connection: psycopg.Connection, tenant: Tenant, archive: Archive, config: dict[str, Any]
+) -> None:
+    version = archive.manifest.tenant.get("version")
+    fleet.registry.put_back(connection, tenant, version=version, config=config.get("config", {}))
 
 
 def _forget_later_loads(connection: psycopg.Connection, tenant: Tenant, archive: Archive) -> None:

@@ -23,6 +23,13 @@ from tenant_ops.tenants import Fleet, Tenant
 
 LOCK_WAIT_S = 60
 _ATTEMPTS = 5
+_SESSION = (
+    "SET LOCAL search_path = ''",
+    "SET LOCAL row_security = off",  # a policy that would hide rows becomes an error
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    *SESSION_FORMAT,
+)
 
 
 @dataclass(frozen=True)
@@ -136,23 +143,18 @@ def _tables(connection: psycopg.Connection, tenant: Tenant) -> dict[str, bool]:
 def _prepare(connection: psycopg.Connection, tenant: Tenant, tables: dict[str, bool]) -> None:
     """Set the session up and lock the tables, by commands that take no snapshot."""
     forced = sorted(name for name, forces in tables.items() if forces)
+    commands = [*_SESSION, f"SET LOCAL lock_timeout = {int(LOCK_WAIT_S * 1000)}"]
     if forced:
         _require_superuser(connection, tenant, forced)
     else:
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant.role("owner"))))
-    for setting in (
-        "SET LOCAL search_path = ''",
-        "SET LOCAL row_security = off",  # a policy that would hide rows becomes an error
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
-        f"SET LOCAL lock_timeout = {int(LOCK_WAIT_S * 1000)}",
-        *SESSION_FORMAT,
-    ):
-        connection.execute(setting)  # type: ignore[arg-type]
+        commands.insert(
+            0, sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant.role("owner"))).as_string()
+        )
     if tables:
         names = sql.SQL(", ").join(sql.Identifier(tenant.schema_name, name) for name in tables)
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
-    connection.execute("SET TRANSACTION READ ONLY")
+        commands.append(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names).as_string())
+    # One round trip for all of them.
+    connection.execute("; ".join([*commands, "SET TRANSACTION READ ONLY"]).encode())
 
 
 def _require_superuser(connection: psycopg.Connection, tenant: Tenant, forced: list[str]) -> None:

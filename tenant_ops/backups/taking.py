@@ -21,7 +21,7 @@ from tenant_ops.audit import record as record_event
 from tenant_ops.backups import catalog
 from tenant_ops.backups.archive import ArchiveWriter, MemberWriter, Published, TenantKey, remove_partials
 from tenant_ops.backups.codec import check_codec
-from tenant_ops.backups.content import copy_out
+from tenant_ops.backups.content import ROW_HASH, copy_out
 from tenant_ops.backups.ddl import TableShape, encode_statements
 from tenant_ops.backups.files import PackedFiles, count_files, pack_files
 from tenant_ops.backups.keys import keep_key_beside, sealing_key
@@ -34,6 +34,7 @@ from tenant_ops.backups.layout import (
     TableContent,
     new_backup_id,
 )
+from tenant_ops.backups.replaced import finish_interrupted
 from tenant_ops.backups.reports import BackupPlan, BackupRecord, BackupReport
 from tenant_ops.backups.snapshot import Snapshot, hold_snapshot, tenant_names
 from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed
@@ -126,6 +127,7 @@ def execute_backup(
                 "its key changed since the plan.", where=f"tenant {tenant.slug}", fix="Plan again."
             )
         with _explained(folder, tenant):
+            finish_interrupted(fleet, tenant)
             leftovers = remove_partials(folder)
             if key:
                 keep_key_beside(fleet, tenant, key, folder)
@@ -258,6 +260,7 @@ def _manifest(
             "names": tenant_names(tenant),
         },
         schema_sha256=definition.fingerprint,
+        row_hash=ROW_HASH,
         members=(),
         tables=tables,
         sequences=sequences,

@@ -55,7 +55,7 @@ def make_archive(
     writer.add("schema/statements.json", "schema", b"[]")
     writer.add("data/0001-plays.copy", "data", rows)
     writer.add("README.txt", "readme", b"read me", readable=True)
-    table = TableContent("plays", ("id", "name"), rows.count(b"\n"), "0" * 64, (writer.members[1].path,))
+    table = TableContent("plays", ("id", "name"), rows.count(b"\n"), "0" * 32, (writer.members[1].path,))
     manifest = Manifest(
         version=VERSION,
         tenant_id=tenant_id,
@@ -67,6 +67,7 @@ def make_archive(
         server={},
         tenant={"slug": "acme", "names": NAMES},
         schema_sha256="",
+        row_hash="xxh3_128_sum",
         members=(),
         tables=(table,),
         sequences=(SequenceValue("plays_id_seq", 3, True),),

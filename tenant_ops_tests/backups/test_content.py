@@ -36,11 +36,10 @@ def test_the_hash_does_not_depend_on_how_the_text_is_cut(rows: list[bytes], cut:
 
 def test_the_hash_is_what_the_format_page_says() -> None:
     """Spelt out, so that a change of the hash breaks a test and not somebody's old backups."""
-    from hashlib import sha256
-
     rows = [b"1\tone", b"2\t\\N", b"2\t\\N"]
-    total = sum(int.from_bytes(sha256(row + b"\n").digest(), "big") for row in rows) % 2**256
-    assert content_of(text(rows)).content_hash == f"{total:064x}"
+    digests = ["b919ccf0e83b5c9456fbced2e4b49853", "9d2d51bfd297cc9c6b0e674726bf22eb"]
+    total = sum(int(digest, 16) for digest in (digests[0], digests[1], digests[1])) % 2**128
+    assert content_of(text(rows)).content_hash == f"{total:032x}"
 
 
 class TestCopy:

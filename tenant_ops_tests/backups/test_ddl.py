@@ -33,7 +33,7 @@ OWN = names_for(NAMES["schema"], NAMES["stage"], ROLES, final_schema=NAMES["sche
 
 PIECES = st.sampled_from(
     [f"t_{KEY}", f"t_{KEY}_adm", f"s_{KEY}", f'"t_{KEY}".', f"'t_{KEY}.x'", "::regclass", "'it''s'", "$$",
-     "$f$", f" $$t_{KEY}$$ ", '"a""b"', " ", "e", "E'\\''", ".", "SELECT", "ü", "'", '"', "\n", "$1", "{", "}", "%s"]
+     "$f$", f" $$t_{KEY}$$ ", '"a""b"', " ", "e", "E'\\''", ".", "ü", "'", '"', "\n", "$1", "{", "}", "%s"]
 )  # fmt: skip
 
 

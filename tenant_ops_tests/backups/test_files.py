@@ -20,7 +20,7 @@ from tenant_ops.platform.errors import OperationFailed
 from tenant_ops_tests.backups.making import KEY, TENANT, has_key
 
 HEADER = Header(FORMAT, VERSION, TENANT, "20261120T140300Z-00000001", "full", None, "2026", "zstd", None)
-MANIFEST = Manifest(VERSION, TENANT, HEADER.backup_id, "", None, "", "", {}, {}, "", (), (), ())
+MANIFEST = Manifest(VERSION, TENANT, HEADER.backup_id, "", None, "", "", {}, {}, "", "", (), (), ())
 
 
 def archived(tmp_path: Path, fill) -> Archive:

@@ -20,7 +20,7 @@ from tenant_ops.backups.ddl.dependents import (
     uncarried_dependents,
 )
 from tenant_ops.backups.ddl.nodes import Key, Node, closure, in_order
-from tenant_ops.backups.ddl.queries import Objects, Row, read_objects
+from tenant_ops.backups.ddl.queries import Objects, read_objects
 from tenant_ops.backups.ddl.rights import rights
 from tenant_ops.backups.ddl.statements import Neutralizer, SchemaDefinition, Statement, TableShape
 from tenant_ops.backups.ddl.tables import sequence_nodes, table_nodes, uncarried_relations, view_nodes
@@ -184,21 +184,20 @@ def _warnings(objects: Objects, statements: list[Statement], names: Mapping[str,
     for row in objects.default_rights:
         if row.owner != objects.schema.owner:
             yield f"default rights that {row.owner} set in the schema are not written to the backup."
-    outside: set[str] = {_outside(row) for row in objects.dependencies if _is_outside(objects, row)}
-    yield from sorted(outside)
+    yield from sorted(_outside(objects))
 
 
-def _is_outside(objects: Objects, row: Row) -> bool:
-    known = row.refcatalog in ("pg_class", "pg_proc") and row.extension is None and row.catalog != "pg_type"
-    return known and row.refobjid not in _own_ids(objects, row.refcatalog)
-
-
-def _own_ids(objects: Objects, catalog: str) -> set[int]:
-    if catalog == "pg_proc":
-        return {row.oid for row in objects.functions}
-    own = {row.oid for row in (*objects.relations, *objects.indexes)}
-    return own | {row.typrelid for row in objects.types}
-
-
-def _outside(row: Row) -> str:
-    return f"something in the schema needs {row.refcatalog} {row.refobjid}, which lies outside it."
+def _outside(objects: Objects) -> set[str]:
+    """What the schema needs that is neither in it nor of an extension."""
+    own = {
+        "pg_proc": {row.oid for row in objects.functions},
+        "pg_class": {row.oid for row in (*objects.relations, *objects.indexes)}
+        | {row.typrelid for row in objects.types},
+    }
+    return {
+        f"something in the schema needs {row.refcatalog} {row.refobjid}, which lies outside it."
+        for row in objects.dependencies
+        if row.extension is None
+        and row.catalog != "pg_type"
+        and row.refobjid not in own.get(row.refcatalog, {row.refobjid})
+    }

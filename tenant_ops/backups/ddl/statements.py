@@ -109,29 +109,28 @@ class Neutralizer:
 
     def __call__(self, sql: str) -> str | tuple[Part, ...]:
         """The parts of a statement."""
-        if not self._name.search(sql):
+        found = self._name.search(sql)
+        if found is None:
             return sql
+        texts = _texts(sql)
         parts: list[Part] = []
-        if not _QUOTED.search(sql):
-            self._split(sql, parts, text=False)
-            return tuple(parts)
-        for token in _TOKEN.finditer(sql):
-            literal = token.lastgroup == "literal" and not _REGISTERED.match(sql, token.end())
-            self._split(token.group(), parts, text=literal or token.lastgroup == "dollar")
+        at = 0
+        while found is not None:
+            what = self._roles[found.group()]
+            if what == "schema" and any(start <= found.start() < end for start, end in texts):
+                what = "text:schema"
+            if found.start() > at:
+                parts.append(sql[at : found.start()])
+            parts.append({"name": what})
+            at = found.end()
+            found = self._name.search(sql, at)
+        if at < len(sql):
+            parts.append(sql[at:])
         return tuple(parts)
 
     def shown(self, name: str) -> str:
         """A name for people: without the schema, roles as what they are."""
         return self._qualifier.sub("", self._name.sub(lambda found: self._roles[found.group()], name))
-
-    def _split(self, sql: str, parts: list[Part], *, text: bool) -> None:
-        at = 0
-        for found in self._name.finditer(sql):
-            what = self._roles[found.group()]
-            _append(parts, sql[at : found.start()])
-            parts.append({"name": f"text:{what}" if text and what == "schema" else what})
-            at = found.end()
-        _append(parts, sql[at:])
 
 
 def names_for(schema: str, stage: str, roles: Mapping[str, str], *, final_schema: str) -> dict[str, str]:
@@ -171,26 +170,26 @@ def _statement(row: dict[str, Any]) -> Statement:
     return Statement(row["section"], str(row["kind"]), str(row["name"]), sql)
 
 
-def _append(parts: list[Part], sql: str) -> None:
-    if not sql:
-        return
-    if parts and isinstance(parts[-1], str):
-        parts[-1] += sql
-    else:
-        parts.append(sql)
+def _texts(sql: str) -> list[tuple[int, int]]:
+    """Where the statement holds text: constants but those cast to an object's name, and dollar quotes."""
+    if "'" not in sql and "$" not in sql:
+        return []
+    return [
+        token.span()
+        for token in _QUOTED.finditer(sql)
+        if token.lastgroup != "name" and not _REGISTERED.match(sql, token.end())
+    ]
 
 
 # Postgres' own deparser writes this SQL: quotes doubled, E'' only where a backslash occurs, no comments.
-_TOKEN = re.compile(
+_QUOTED = re.compile(
     r"""
-      (?P<literal> [eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' )
-    | (?P<quoted>  "(?:[^"]|"")*" )
+      (?P<literal> (?<![A-Za-z0-9_$])[eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' )
+    | (?P<name>    "(?:[^"]|"")*" )
     | (?P<dollar>  (?<![A-Za-z0-9_$]) (?P<tag>\$(?:[A-Za-z_][A-Za-z0-9_]*)?\$) .*? (?P=tag) )
-    | (?P<other>   [A-Za-z0-9_$]+ | [^A-Za-z0-9_$'"]+ | . )
     """,
     re.VERBOSE | re.DOTALL,
 )
-_QUOTED = re.compile(r"['$]")
 _REGISTERED = re.compile(
     r"::reg(?:class|procedure|proc|type|operator|oper|namespace|role|config|dictionary|collation)\b"
 )
