@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from tenant_ops.datasets import MUSIC, Catalog, Column, Dataset, ForeignKey, Matches, Order
+from tenant_ops.datasets import MUSIC, Catalog, Column, Dataset, ForeignKey, Matches, OneOf, Order
 from tenant_ops.platform.settings import fixtures_root
 from tenant_ops.tenants import TIERS, Fleet, Tenant, provision
 from tenant_ops.validation import execute_validation, plan_validation
@@ -26,6 +26,7 @@ ORDERS = Catalog(
                 Column("line", "integer"),
                 Column("user", "integer", nullable=True),
                 Column("share", "text", rules=(Matches(r"[0-9]{1,3}%"),)),
+                Column("mark", "text", default="'50%'", rules=(OneOf(("50%", "a:b", "it's")),)),
                 Column("from", "date"),
                 Column("to", "date", nullable=True),
             ),
@@ -54,12 +55,12 @@ def test_another_catalog_has_its_own_rules_and_none_of_the_music_domain(fleet: F
     tenant = shop.registry.get("shop")
     with shop.session(tenant) as connection:
         connection.execute('INSERT INTO "select" VALUES (1)')
-        connection.execute("INSERT INTO lines VALUES (7, 1, 1, '50%', '2026-01-01', '2026-01-02')")
-        connection.execute("INSERT INTO lines VALUES (7, 2, 1, '1000%', '2026-01-03', NULL)")
+        connection.execute("INSERT INTO lines VALUES (7, 1, 1, '50%', 'it''s', '2026-01-01', '2026-01-02')")
+        connection.execute("INSERT INTO lines VALUES (7, 2, 1, '1000%', 'a:b', '2026-01-03', NULL)")
     report = execute_validation(shop, plan_validation(shop, tenant))
     assert {level.name: (level.rules, level.failed) for level in report.levels} == {
         "schema": (17, 0),
-        "data": (11, 1),
+        "data": (13, 1),
         "business": (1, 0),
         "performance": (6, 0),
         "security": (9, 0),
