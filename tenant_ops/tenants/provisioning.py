@@ -18,7 +18,7 @@ from psycopg import sql
 
 from tenant_ops.audit import record
 from tenant_ops.datasets import Catalog, create_statements
-from tenant_ops.platform.control_plane.upgrade import TENANTS_GROUP
+from tenant_ops.platform.control_plane.upgrade import TENANTS_GROUP, ensure_tenants_group
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.keys import MasterKey, ensure_master_key
 from tenant_ops.tenants.fleet import Fleet
@@ -135,6 +135,8 @@ def _build(fleet: Fleet, tenant: Tenant) -> None:
         files.mkdir(parents=True, exist_ok=True, mode=0o700)
         with fleet.database(tenant).transaction() as connection:
             if not _exists(connection, tenant):
+                if fleet.database(tenant) is not fleet.control:
+                    ensure_tenants_group(connection)
                 _create_objects(connection, tenant, fleet.catalog)
             _set_password(connection, tenant, password)
             if fleet.database(tenant) is fleet.control:

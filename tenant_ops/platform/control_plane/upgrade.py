@@ -61,7 +61,7 @@ def _upgrade(database: Database) -> bool:
         if _revision(connection) == _newest():
             return False
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
-        _ensure_group(connection)
+        ensure_tenants_group(connection)
     engine = database.engine()
     with engine.begin() as connection:
         config = _config()
@@ -70,8 +70,21 @@ def _upgrade(database: Database) -> bool:
     return True
 
 
-def _ensure_group(connection: psycopg.Connection) -> None:
-    """The group every tenant login is in; roles are shared by all databases of a server."""
+def ensure_tenants_group(connection: psycopg.Connection) -> None:
+    """Make sure of the group every tenant login is in, and that it may connect to this database.
+
+    Roles are shared by all databases of a server; each server that holds tenants needs the group.
+    """
+    known = connection.execute(
+        """
+        SELECT 1 FROM pg_database AS d, aclexplode(d.datacl) AS granted
+        JOIN pg_roles AS r ON r.oid = granted.grantee
+        WHERE d.datname = current_database() AND r.rolname = %s AND granted.privilege_type = 'CONNECT'
+        """,
+        (TENANTS_GROUP,),
+    ).fetchone()
+    if known:
+        return
     try:
         with connection.transaction():
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(TENANTS_GROUP)))
