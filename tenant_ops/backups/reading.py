@@ -270,6 +270,12 @@ def _check_manifest(manifest: Manifest, header: Header, completion: Completion, 
     for member in manifest.members:
         if not MEMBER_PATH.match(member.path):
             raise DamagedBackup(f"{member.path!r} is no path of a member.", where=where)
+        if member.origin is not None:
+            raise NotAvailable(
+                f"{member.path} lies in another backup of a chain, which this version does not read.",
+                where=where,
+                fix="Upgrade tenant-ops, or use the restore.py inside the backup.",
+            )
         if header.cipher is not None and not member.sealed and member.kind != "readme":
             raise DamagedBackup(f"{member.path} is not sealed in a sealed archive.", where=where)
     named = {part for table in manifest.tables for part in table.parts}

@@ -53,7 +53,10 @@ def plan_restore(fleet: Fleet, backup: BackupRecord, target: str, *, mode: str |
     warnings = list(archive.manifest.warnings)
     warnings += [f"not in the backup: {item.name} ({item.reason})" for item in archive.manifest.not_carried]
     if not backup.encrypted:
-        warnings.append("the backup is not encrypted, so nothing proves who wrote it.")
+        warnings.append(
+            "the backup is not encrypted, so nothing proves who wrote it, and its functions will run here: "
+            "restore it only if you trust the place it comes from."
+        )
     rows = files = 0
     if found:
         tenant = found[0].require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED)

@@ -1,5 +1,6 @@
 """An archive is visible whole or not at all, and every change to any of its files is refused by name."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -192,14 +193,19 @@ def test_a_decompression_bomb_stops_at_the_declared_size(tmp_path: Path) -> None
         archive.read(archive.manifest.members[1])
 
 
+def test_a_member_that_lies_in_another_backup_needs_a_newer_reader(tmp_path: Path) -> None:
+    published = make_archive(tmp_path, key=None)
+    forge_member(published.path, origin="20261120T140300Z-00000001")
+    with pytest.raises(NotAvailable, match="another backup of a chain"):
+        open_archive(published.path, has_key())
+
+
 def forge_member(folder: Path, at: int = 1, **changes) -> None:
     """Change a member in a plain manifest and repair the hash, as somebody with write access could."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     manifest["members"][at] |= changes
     (folder / "manifest.json").write_bytes(json.dumps(manifest).encode())
     completion = json.loads((folder / "COMPLETE").read_bytes())
-    import hashlib
-
     completion["manifest_sha256"] = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     (folder / "COMPLETE").write_text(json.dumps(completion))
 
