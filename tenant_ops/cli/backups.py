@@ -118,6 +118,20 @@ def restore(
         run(fleet, "restore", as_json=as_json, config={"ops": {"restore_backup": {"config": config}}})
 
 
+@app.command("undo")
+def undo(tenant_id: OneTenant, as_json: AsJson = False) -> None:
+    """Take back the last restore of a tenant: what it replaced is live again."""
+    from tenant_ops.backups import undo_restore
+
+    with open_fleet() as fleet:
+        report = undo_restore(fleet, fleet.registry.get(tenant_id))
+    if as_json:
+        print_json(report)
+    else:
+        document = as_document(report)
+        print_table([document], tuple(document), title="backup undo")
+
+
 @app.command("list")
 def list_all(tenant_id: TenantIds = "all", as_json: AsJson = False) -> None:
     """List backups, newest first."""

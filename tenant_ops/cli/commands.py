@@ -137,16 +137,20 @@ def validate_data(
         typer.Option(help="Levels, as schema,data,business,performance,security; all when left out."),
     ] = None,
     auto_fix: Annotated[bool, typer.Option(help="Apply the safe fixes; each can be undone.")] = False,
+    undo: Annotated[str | None, typer.Option(help="Take back the fixes of this fix id.")] = None,
     generate_report: Annotated[bool, typer.Option(help="Write an HTML report per tenant.")] = False,
     output_path: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports"),
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Check tenants at five levels and score their health; exit code 3 when there are findings."""
-    from tenant_ops.validation import plan_validation
+    from tenant_ops.validation import plan_validation, undo_fixes
 
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
+        if undo is not None:
+            print_json(undo_fixes(fleet, chosen[0], undo))
+            return
         levels = split(validation_types) or None
         plans = [plan_validation(fleet, tenant, types=levels, auto_fix=auto_fix) for tenant in chosen]
         if dry_run:

@@ -7,6 +7,7 @@ https://docs.dagster.io/guides/test/asset-checks
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -33,6 +34,18 @@ def merge_verdicts(report: MergeReport) -> list[dg.AssetCheckResult]:
 def level_verdicts(report: ValidationReport) -> list[dg.AssetCheckResult]:
     """One verdict per level; a level that was not asked for passes and says so."""
     return [_level(level, report) for level in LEVELS]
+
+
+def validation_metadata(report: ValidationReport) -> dict[str, Any]:
+    """What a materialisation says of a validation; the whole report is stored in `tenant_ops.report`."""
+    return {
+        "coverage": report.coverage,
+        "findings": len(report.findings),
+        "fixed": sum(outcome.done for outcome in report.fixes.outcomes) if report.fixes else 0,
+        **({"score": report.score} if report.score is not None else {"score unknown": "too little to check"}),
+        **({"worst first": _table(report.findings)} if report.findings else {}),
+        **({"why": dg.MetadataValue.json(list(report.explanation))} if report.explanation else {}),
+    }
 
 
 def _outcome(name: str, checks: Sequence[CheckOutcome]) -> dg.AssetCheckResult:

@@ -11,13 +11,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from tenant_ops.backups import execute_restore, find_backup, plan_restore, safety_copy
+from tenant_ops.backups import RestoreReport, execute_restore, find_backup, plan_restore, safety_copy
 from tenant_ops.loading import execute_load, plan_load
 from tenant_ops.orchestration.assets.common import RESTORED, TENANT
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation, stored
 from tenant_ops.orchestration.partitions import TENANTS
-from tenant_ops.orchestration.resources import FleetParam
+from tenant_ops.orchestration.resources import FleetParam, ProgressParam
 from tenant_ops.platform.reports import as_document
 from tenant_ops.tenants import (
     Fleet,
@@ -81,14 +81,20 @@ class RestoreConfig(dg.Config):
 
 
 @dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
-def restore_backup(context: dg.OpExecutionContext, fleet: FleetParam, config: RestoreConfig) -> Iterator[Any]:
+def restore_backup(
+    context: dg.OpExecutionContext, fleet: FleetParam, progress: ProgressParam, config: RestoreConfig
+) -> Iterator[Any]:
     """Restore a backup over its tenant or as another one; what was there is kept for undo."""
     plan = plan_restore(fleet, find_backup(fleet, config.backup), config.tenant)
     context.add_output_metadata({"plan": dg.MetadataValue.json(as_document(plan))})
     if not config.execute:
         context.log.info("Plan only; set execute: true to restore.")
     else:
-        report = stored(context, fleet, "restore", config.tenant, lambda: execute_restore(fleet, plan))
+
+        def restore() -> RestoreReport:
+            return execute_restore(fleet, plan, progress=progress)
+
+        report = stored(context, fleet, "restore", config.tenant, restore)
         context.instance.add_dynamic_partitions(TENANTS.name or "", [config.tenant])
         yield dg.AssetMaterialization(RESTORED, partition=config.tenant, metadata=metadata_of(report))
     yield dg.Output(None)

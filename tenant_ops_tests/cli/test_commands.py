@@ -90,6 +90,11 @@ def test_a_tenants_whole_flow_from_the_command_line(tenant_ops: Callable[..., Ou
     with fleet.session(fleet.registry.get("acme_copy")) as connection:
         connection.execute("DELETE FROM ai_messages WHERE ordinal = 1")
     assert tenant_ops("backup", "compare", "acme", "acme_copy").code == FINDINGS
+    over = tenant_ops("backup", "restore", "--tenant-id", "acme_copy", "--backup-id", backup["backup_id"])
+    assert over.code == DONE, over.err
+    assert tenant_ops("backup", "compare", "acme", "acme_copy").code == DONE
+    assert tenant_ops("backup", "undo", "--tenant-id", "acme_copy").code == DONE
+    assert tenant_ops("backup", "compare", "acme", "acme_copy").code == FINDINGS
     assert tenant_ops("backup", "verify", backup["backup_id"]).code == DONE
     assert backup["backup_id"] in tenant_ops("backup", "list", "--json").out
     assert tenant_ops("report", "--tenant-id", "acme").code == DONE
@@ -122,6 +127,9 @@ def test_a_tenants_whole_flow_from_the_command_line(tenant_ops: Callable[..., Ou
         (["migrate", "--tenant-id", "acme", "--to-version", "newest"], "newest"),
         (["monitor", "--mode", "sometimes"], "sometimes"),
         (["monitor", "--output-format", "song"], "song"),
+        (["backup", "undo", "--tenant-id", "acme"], "no restore"),
+        (["cleanup", "--tenant-id", "acme", "--undo", "nothing"], "nothing"),
+        (["validate-data", "--tenant-id", "acme", "--undo", "nothing"], "nothing"),
         (["tenant", "suspend", "--tenant-id", "nobody", "--reason", "x"], "nobody"),
         (["tenant", "change-tier", "--tenant-id", "acme", "--tier", "gold"], "gold"),
         (["tenant", "offboard", "--tenant-id", "nobody"], "nobody"),

@@ -11,7 +11,7 @@ from tenant_ops.orchestration.assets.common import tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation
-from tenant_ops.orchestration.resources import FleetParam
+from tenant_ops.orchestration.resources import FleetParam, ProgressParam
 from tenant_ops.tenants import Fleet, State, Tenant
 
 FULL_BACKUP = dg.AssetKey(["backups", "full"])
@@ -48,12 +48,16 @@ def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         check_specs=[tenant_check(READABLE, FULL_BACKUP, MEANING, blocking=True)],
     )
     def full(
-        context: dg.AssetExecutionContext, fleet: FleetParam, batch: Batch, config: BackupConfig
+        context: dg.AssetExecutionContext,
+        fleet: FleetParam,
+        batch: Batch,
+        config: BackupConfig,
+        progress: ProgressParam,
     ) -> dg.MaterializeResult:
         """Schema, data, files and configuration of a tenant at one moment, as a sealed archive."""
 
         def work(tenant: Tenant) -> BackupReport:
-            return execute_backup(fleet, plan_backup(fleet, tenant, **config.arguments()))
+            return execute_backup(fleet, plan_backup(fleet, tenant, **config.arguments()), progress=progress)
 
         return batch.run(
             context,

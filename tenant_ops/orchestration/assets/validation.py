@@ -8,8 +8,7 @@ from pydantic import Field
 from tenant_ops.datasets import Catalog
 from tenant_ops.orchestration.assets.common import tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
-from tenant_ops.orchestration.checks import LEVELS, level_verdicts
-from tenant_ops.orchestration.metadata import metadata_of
+from tenant_ops.orchestration.checks import LEVELS, level_verdicts, validation_metadata
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
 from tenant_ops.tenants import Tenant
@@ -54,7 +53,7 @@ def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         return batch.run(
             context,
             operation(context, fleet, "validate", work, found=lambda report: bool(report.findings)),
-            metadata=metadata_of,
+            metadata=validation_metadata,
             checks=level_verdicts,
         )
 
