@@ -137,7 +137,8 @@ def _build(fleet: Fleet, tenant: Tenant) -> None:
             if not _exists(connection, tenant):
                 if fleet.database(tenant) is not fleet.control:
                     ensure_tenants_group(connection)
-                _create_objects(connection, tenant, fleet.catalog)
+                superuser = _is_superuser(connection)
+                connection.execute(object_script(tenant, fleet.catalog, superuser=superuser))
             _set_password(connection, tenant, password)
             if fleet.database(tenant) is fleet.control:
                 _activate(fleet, connection, tenant, master, password)
@@ -217,17 +218,22 @@ def login_password(fleet: Fleet, tenant: Tenant) -> str:
     return ensure_master_key(fleet.settings).open(row[0], _credential_context(tenant)).decode()
 
 
-def _create_objects(connection: psycopg.Connection, tenant: Tenant, catalog: Catalog) -> None:
-    """Roles, schemas, rights, tables: a handful of round trips inside the caller's transaction."""
+def object_script(tenant: Tenant, catalog: Catalog, *, superuser: bool) -> sql.Composed:
+    """Roles, schemas, rights and tables of a tenant as one script, to be run in one transaction.
+
+    Whoever may create roles without being superuser is not a member of those it creates, and must be: to act
+    as them, to see and end the sessions of the login, and to drop what it owns.
+    """
     names = _names(tenant)
-    connection.execute(_ROLES.format(**names))
-    if not _is_superuser(connection):
-        # Whoever may create roles is not a member of those it creates, and must be to act as them, to see
-        # and end the sessions of the login, and to drop what it owns.
-        connection.execute(_MEMBERSHIP.format(**names))
-    connection.execute(_SCHEMAS_AND_RIGHTS.format(**names))
-    connection.execute(_table_script(catalog))
-    connection.execute(_STAGE.format(**names))
+    return sql.SQL("\n").join(
+        [
+            _ROLES.format(**names),
+            *([] if superuser else [_MEMBERSHIP.format(**names)]),
+            _SCHEMAS_AND_RIGHTS.format(**names),
+            _table_script(catalog),
+            _STAGE.format(**names),
+        ]
+    )
 
 
 def _names(tenant: Tenant) -> dict[str, sql.Composable]:
@@ -255,7 +261,7 @@ ALTER ROLE {app} SET search_path = {schema};
 ALTER ROLE {app} SET statement_timeout = {timeout};
 """)
 
-_MEMBERSHIP = sql.SQL("GRANT {own}, {adm}, {edt}, {vwr}, {app} TO CURRENT_USER")
+_MEMBERSHIP = sql.SQL("GRANT {own}, {adm}, {edt}, {vwr}, {app} TO CURRENT_USER;")
 
 _SCHEMAS_AND_RIGHTS = sql.SQL("""
 CREATE SCHEMA {schema} AUTHORIZATION {own};
@@ -308,7 +314,7 @@ RESET search_path;
 @cache
 def _table_script(catalog: Catalog) -> sql.SQL:
     # The statements come from dataset definitions, which are code; no input reaches them.
-    return sql.SQL(";\n".join(create_statements(catalog)))  # pyright: ignore[reportArgumentType]
+    return sql.SQL("".join(f"{each};\n" for each in create_statements(catalog)))  # pyright: ignore[reportArgumentType]
 
 
 def _set_password(connection: psycopg.Connection, tenant: Tenant, password: str) -> None:
