@@ -24,7 +24,7 @@ from tenant_ops.backups.reports import (
 )
 from tenant_ops.backups.restoring import execute_restore, plan_restore
 from tenant_ops.backups.retention import execute_retention, plan_retention
-from tenant_ops.backups.safety import safety_copy
+from tenant_ops.backups.safety import forget_tenant, safety_copy
 from tenant_ops.backups.taking import execute_backup, plan_backup
 from tenant_ops.backups.verifying import compare, verify_backup
 
@@ -50,6 +50,7 @@ __all__ = [
     "execute_retention",
     "find_backup",
     "forget_keys",
+    "forget_tenant",
     "list_backups",
     "pin",
     "plan_backup",

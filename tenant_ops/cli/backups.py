@@ -10,6 +10,7 @@ from tenant_ops.cli.running import (
     FINDINGS,
     AsJson,
     DryRun,
+    Execute,
     OneTenant,
     TenantIds,
     chosen_tenants,
@@ -33,6 +34,8 @@ LISTED = (
     "encrypted",
     "verified_at",
 )
+
+DECIDED = ("tenant", "backup_id", "keep", "reason", "stored_bytes")
 
 
 @app.callback()
@@ -130,6 +133,49 @@ def undo(tenant_id: OneTenant, as_json: AsJson = False) -> None:
     else:
         document = as_document(report)
         print_table([document], tuple(document), title="backup undo")
+
+
+@app.command("pin")
+def pin(
+    backup: Annotated[str, typer.Argument(help="Backup id.")],
+    off: Annotated[bool, typer.Option("--off", help="Let retention remove it again.")] = False,
+) -> None:
+    """Keep a backup whatever retention says."""
+    from tenant_ops.backups import find_backup
+    from tenant_ops.backups import pin as pin_backup
+
+    with open_fleet() as fleet:
+        pin_backup(fleet, find_backup(fleet, backup).id, pinned=not off)
+
+
+@app.command("retention")
+def retention(tenant_id: TenantIds = "all", execute: Execute = False, as_json: AsJson = False) -> None:
+    """Which backups would go, and why each one stays. Without --execute nothing is removed."""
+    from tenant_ops.backups import execute_retention, plan_retention
+
+    with open_fleet() as fleet:
+        decisions = plan_retention(fleet, chosen_tenants(fleet, tenant_id))
+        done = execute_retention(fleet, decisions) if execute else None
+    if as_json:
+        print_json({"decisions": decisions, "report": done})
+        return
+    print_table([as_document(each) for each in decisions], DECIDED, title="backup retention")
+    if done is None:
+        STDERR.print("plan only; add --execute to remove what is not kept.")
+
+
+@app.command("rebuild")
+def rebuild(as_json: AsJson = False) -> None:
+    """Make the catalog again from the store alone, for instance after losing the database."""
+    from tenant_ops.backups import rebuild as rebuild_catalog
+
+    with open_fleet() as fleet:
+        report = rebuild_catalog(fleet)
+    if as_json:
+        print_json(report)
+    else:
+        document = as_document(report)
+        print_table([document], tuple(document), title="backup rebuild")
 
 
 @app.command("list")

@@ -6,12 +6,20 @@ Not here: the domain functions they call, asset jobs (`jobs.py`).
 
 from collections.abc import Iterator
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from tenant_ops.backups import RestoreReport, execute_restore, find_backup, plan_restore, safety_copy
+from tenant_ops.backups import (
+    RestoreReport,
+    execute_restore,
+    find_backup,
+    forget_tenant,
+    plan_restore,
+    safety_copy,
+)
 from tenant_ops.loading import execute_load, plan_load
 from tenant_ops.orchestration.assets.common import RESTORED, TENANT
 from tenant_ops.orchestration.metadata import metadata_of
@@ -135,7 +143,10 @@ def apply_change(context: dg.OpExecutionContext, fleet: FleetParam, config: Chan
             case Change.OFFBOARD:
                 plan = plan_offboard(fleet, tenant.slug)
                 copy = safety_copy(fleet, "offboard") if config.create_backup else None
-                return offboard(fleet, plan, safety_copy=copy) if config.execute else plan
+                if not config.execute:
+                    return plan
+                forget = partial(forget_tenant, fleet)
+                return offboard(fleet, plan, safety_copy=copy, forget_keys=forget)
 
     operation(context, fleet, str(config.change.value), work, states=tuple(State))(config.tenant)
     if config.change is Change.OFFBOARD and config.execute:

@@ -137,11 +137,23 @@ def plan_offboard(fleet: Fleet, slug: str) -> OffboardPlan:
     )
 
 
-def offboard(fleet: Fleet, plan: OffboardPlan, *, safety_copy: SafetyCopy | None) -> LifecycleReport:
+def offboard(
+    fleet: Fleet,
+    plan: OffboardPlan,
+    *,
+    safety_copy: SafetyCopy | None,
+    forget_keys: Callable[[Tenant], object] | None = None,
+) -> LifecycleReport:
     """Remove the tenant's schema, roles and files; its backups stay until they are cleaned up.
 
     With `safety_copy` a last backup is taken first, and the tenant's key is kept so that it can be opened.
     Without one the key is destroyed: every earlier backup becomes unreadable for good.
+
+    Args:
+        fleet: The fleet.
+        plan: Made by `plan_offboard`.
+        safety_copy: Takes the last backup and returns its id.
+        forget_keys: Removes copies of the tenant's key that lie beside its backups, when it is destroyed.
 
     Raises:
         InputError: the tenant is gone, or is not the one the plan was made for.
@@ -166,6 +178,8 @@ def offboard(fleet: Fleet, plan: OffboardPlan, *, safety_copy: SafetyCopy | None
             connection.execute("DELETE FROM tenant_ops.credential WHERE tenant_id = %s", (tenant.id,))
             if backup is None:
                 destroy_tenant_key(connection, tenant.id, fleet.clock())
+                if forget_keys is not None:
+                    forget_keys(tenant)
             fleet.registry.move(connection, tenant, State.ERASED)
             _record(fleet, connection, tenant, "tenant.erased", {"backup": backup})
     return LifecycleReport(plan.tenant, "offboard", tenant.state, State.ERASED, backup=backup)

@@ -97,6 +97,13 @@ def test_a_tenants_whole_flow_from_the_command_line(tenant_ops: Callable[..., Ou
     assert tenant_ops("backup", "compare", "acme", "acme_copy").code == FINDINGS
     assert tenant_ops("backup", "verify", backup["backup_id"]).code == DONE
     assert backup["backup_id"] in tenant_ops("backup", "list", "--json").out
+    assert tenant_ops("backup", "pin", backup["backup_id"]).code == DONE
+    kept = tenant_ops("backup", "retention", "--tenant-id", "acme", "--json").json["decisions"]
+    assert [decision["keep"] for decision in kept] == [True] * len(kept)
+    with fleet.control.transaction() as connection:
+        connection.execute("DELETE FROM tenant_ops.backup")
+    assert tenant_ops("backup", "rebuild").code == DONE
+    assert backup["backup_id"] in tenant_ops("backup", "list", "--json").out
     assert tenant_ops("report", "--tenant-id", "acme").code == DONE
 
 

@@ -7,10 +7,11 @@ import dagster as dg
 import pytest
 
 from tenant_ops.audit import reports_of_run
-from tenant_ops.backups import compare, list_backups
+from tenant_ops.backups import compare, list_backups, plan_restore
 from tenant_ops.datasets import MUSIC
 from tenant_ops.orchestration.location import build_defs
 from tenant_ops.orchestration.partitions import TENANTS
+from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.tenants import Fleet, State, Tenant
 
 
@@ -178,6 +179,18 @@ def test_destructive_jobs_plan_unless_told_to_execute(
     assert run("change_tenant", config=op_config("apply_change", tenant="acme", change="OFFBOARD")).success
     assert rows(fleet, tenant) == before
     assert fleet.registry.get("acme").state is State.ACTIVE
+
+
+def test_offboarding_without_a_last_backup_leaves_no_backup_that_can_be_opened(
+    run: Callable[..., dg.ExecuteInProcessResult], fleet: Fleet, tenant: Tenant
+) -> None:
+    run("backup", "acme")
+    backup = list_backups(fleet, tenant)[0]
+    change = {"tenant": "acme", "change": "OFFBOARD", "execute": True, "create_backup": False}
+    assert run("change_tenant", config=op_config("apply_change", **change)).success
+    with pytest.raises(TenantOpsError):
+        plan_restore(fleet, backup, "acme_again")
+    assert not any(Path(backup.path).parent.rglob("keys/*.json"))
 
 
 def test_a_suspended_tenant_is_left_alone_with_a_reason(
