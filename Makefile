@@ -39,7 +39,7 @@ test-all: .venv/.dev ## Every test, slow and browser ones too (needs Chromium)
 lint: .venv/.dev ## Lint, format, types, import contracts
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@$(RUN) pyright
+	@$(RUN) pyright --pythonpath .venv/bin/python
 	@.venv/bin/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 bench: .venv/.dev ## Every benchmark, with ratios, versions and sizes

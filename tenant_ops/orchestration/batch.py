@@ -71,7 +71,8 @@ class Outcome:
 class Batch(dg.ConfigurableResource):
     """Works through the tenants of a run: its partition (one, or several as `acme,globex`) or its range."""
 
-    threads: int = Field(default=8, ge=1, le=64, description="Tenants worked on at once.")
+    # Half the default pool: an operation holds up to two connections, and none may wait for another's.
+    threads: int = Field(default=4, ge=1, le=64, description="Tenants worked on at once.")
 
     def run(
         self,
