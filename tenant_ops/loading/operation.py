@@ -64,7 +64,7 @@ def plan_load(
             f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
         )
     chosen = fleet.catalog.select(datasets)
-    folder = source or fixtures_root() / (tenant.version or fleet.catalog.version) / tenant.tier_name
+    folder = source or shipped_fixtures(tenant, fleet.catalog.version)
     found = find_files(fleet.catalog, folder, {dataset.name for dataset in chosen})
     plan = LoadPlan(
         tenant=tenant.slug,
@@ -91,6 +91,21 @@ def plan_load(
                 )
             )
     return replace(plan, datasets=tuple(parts))
+
+
+def shipped_fixtures(tenant: Tenant, version: str) -> Path:
+    """The fixtures of the tenant's tier, of its version or the newest one before that.
+
+    A version that changed no fixtures has no folder of its own.
+    """
+    wanted = tenant.version or version
+    found = [
+        folder
+        for folder in fixtures_root().glob(f"*/{tenant.tier_name}")
+        if _order(folder.parent.name) <= _order(wanted)
+    ]
+    newest = max(found, key=lambda folder: _order(folder.parent.name), default=None)
+    return newest or fixtures_root() / wanted / tenant.tier_name
 
 
 def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -> LoadReport:
@@ -122,3 +137,7 @@ def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -
         quarantined=sum(report.quarantined for report in merges),
         seconds=round(perf_counter() - started, 4),
     )
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))

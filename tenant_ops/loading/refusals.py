@@ -37,6 +37,12 @@ def in_sentences(tenant: Tenant, dataset: Dataset) -> Iterator[None]:
             f"Postgres refused a value of column {column} that the checks accept; nothing was staged.",
             where=where,
         ) from error
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
+        raise OperationFailed(
+            f"the live table is not as the dataset is defined: {error.diag.message_primary}.",
+            where=where,
+            fix="Migrate the tenant to the version of its datasets.",
+        ) from error
     except psycopg.OperationalError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise OperationFailed(

@@ -13,7 +13,9 @@ import zstandard
 
 from tenant_ops.audit import history
 from tenant_ops.loading import ConflictStrategy, execute_load
+from tenant_ops.loading.operation import shipped_fixtures
 from tenant_ops.platform.errors import InputError, OperationFailed
+from tenant_ops.platform.settings import fixtures_root
 from tenant_ops_tests.loading.shop import Shop
 
 CUSTOMERS = "id,email,name,tier,joined,left,referred_by,profile\n"
@@ -265,6 +267,21 @@ def test_batches_of_any_size_give_the_same_table(shop: Shop) -> None:
             connection.execute("DELETE FROM customers")
         assert shop.load(batch_rows=batch_rows, force=True).inserted == 250
         assert shop.rows("customers", "id name")[-1] == (250, "name 250")
+
+
+def test_the_shipped_fixtures_are_those_of_the_newest_version_that_is_not_newer(shop: Shop) -> None:
+    shipped = fixtures_root() / "1.0.0" / "starter"
+    for version in ("1.0.0", "1.2.0", "10.0.0"):
+        assert shipped_fixtures(replace(shop.tenant, version=version), "1.0.0") == shipped
+    assert not shipped_fixtures(replace(shop.tenant, version="0.9.0"), "1.0.0").exists()
+
+
+def test_a_table_that_is_not_migrated_yet_is_refused_in_a_sentence(shop: Shop) -> None:
+    shop.write("customers.csv", CUSTOMERS + ADA)
+    with shop.fleet.session(shop.tenant) as connection:
+        connection.execute("ALTER TABLE customers DROP COLUMN profile")
+    with pytest.raises(OperationFailed, match=r"not as the dataset is defined: column .*profile"):
+        shop.load()
 
 
 def test_a_source_that_is_not_there_is_named(shop: Shop) -> None:
