@@ -8,7 +8,7 @@ SCHEMA` scans the whole catalog: 22 ms against 378 ms per tenant at 3,200 schema
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from time import perf_counter
@@ -109,7 +109,7 @@ def provision(
             tenant = fleet.registry.get(slug)
             if tenant.state is not State.ACTIVE:
                 _build(fleet, tenant)
-        tenant = fleet.registry.get(slug)
+                tenant = replace(tenant, state=State.ACTIVE, version=fleet.catalog.version)
     return ProvisionReport(
         tenant=slug,
         tier=tenant.tier_name,
@@ -134,10 +134,10 @@ def _build(fleet: Fleet, tenant: Tenant) -> None:
     try:
         files.mkdir(parents=True, exist_ok=True, mode=0o700)
         with fleet.database(tenant).transaction() as connection:
-            if not _exists(connection, tenant):
+            exists, superuser = _situation(connection, tenant)
+            if not exists:
                 if fleet.database(tenant) is not fleet.control:
                     ensure_tenants_group(connection)
-                superuser = _is_superuser(connection)
                 connection.execute(object_script(tenant, fleet.catalog, superuser=superuser))
             _set_password(connection, tenant, password)
             if fleet.database(tenant) is fleet.control:
@@ -328,14 +328,14 @@ def _set_password(connection: psycopg.Connection, tenant: Tenant, password: str)
     )
 
 
-def _exists(connection: psycopg.Connection, tenant: Tenant) -> bool:
-    row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (tenant.schema_name,)).fetchone()
-    return bool(row and row[0])
-
-
-def _is_superuser(connection: psycopg.Connection) -> bool:
-    row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-    return bool(row and row[0])
+def _situation(connection: psycopg.Connection, tenant: Tenant) -> tuple[bool, bool]:
+    """Whether the tenant's schema is there already, and whether this role is superuser."""
+    row = connection.execute(
+        "SELECT to_regnamespace(%s) IS NOT NULL, rolsuper FROM pg_roles WHERE rolname = current_user",
+        (tenant.schema_name,),
+    ).fetchone()
+    assert row is not None
+    return row
 
 
 def _undo_files(fleet: Fleet, tenant: Tenant) -> None:

@@ -97,7 +97,7 @@ class Registry:
         chosen = tier(tier_name)
         now = self._clock()
         config = {"integrations": {kind: {"enabled": False} for kind in chosen.integrations}}
-        with self._database.transaction() as connection:
+        with self._database.transaction() as connection, _tenants(connection) as cursor:
             connection.execute(
                 """
                 INSERT INTO tenant_ops.tenant (id, key, slug, display_name, tier, state, placement,
@@ -110,7 +110,9 @@ class Registry:
                     *(chosen.name, placement, admin_email, Jsonb(config), now, now),
                 ),
             )
-        tenant = self.get(slug)
+            tenant = cursor.execute(_SELECT + "WHERE slug = %s AND state <> 'erased'", (slug,)).fetchone()
+        if tenant is None:  # erased in between: whoever asks again gets a new one
+            raise self.unknown(slug)
         if tenant.tier_name != chosen.name:
             raise InputError(
                 f"the tenant exists with tier {tenant.tier_name}.",

@@ -65,7 +65,7 @@ def test_changing_tier_changes_the_logins_limits(fleet: Fleet, tenant: Tenant) -
 def test_offboarding_removes_everything_and_keeps_the_audit_chain(fleet: Fleet, tenant: Tenant) -> None:
     (fleet.files(tenant) / "logo.png").write_bytes(b"png")
     plan = plan_offboard(fleet, "acme")
-    assert (plan.files, plan.tables) == (1, 14)
+    assert (plan.files, plan.tables) == (1, 15)
     offboard(fleet, plan, safety_copy=None)
     with fleet.control.transaction() as connection:
         left = connection.execute(
