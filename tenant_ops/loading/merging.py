@@ -193,10 +193,11 @@ def _check_limits(tenant: Tenant, dataset: Dataset, plan: LoadPlan, load: Load, 
     too_large = plan.max_bad_pct is not None and percent > plan.max_bad_pct
     if too_many or too_large:
         limit = f"{plan.max_bad_rows} rows" if too_many else f"{plan.max_bad_pct:g} %"
-        reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons().items())
+        reasons = [f"{reason} ({count})" for reason, count in found.reasons().items()]
+        more = f", and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
         raise InputError(
             f"{bad} of {read} rows ({percent:.2g} %) are bad, more than the {limit} allowed; "
-            f"nothing was merged. They are: {reasons}.",
+            f"nothing was merged. Most often: {', '.join(reasons[:3])}{more}.",
             where=f"tenant {tenant.slug}, dataset {dataset.name}",
             fix=f"Look at {tenant.stage_schema}.quarantine, repair the files and load again.",
         )

@@ -17,7 +17,7 @@ from tenant_ops.datasets.frames import REQUIRED, Fault, find_faults, frame_schem
 from tenant_ops.datasets.parsing import ARROW_TYPES, parse
 from tenant_ops.datasets.tables import condition
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 PEOPLE = Dataset(
     name="people",

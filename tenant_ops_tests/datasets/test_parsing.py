@@ -19,7 +19,7 @@ from tenant_ops.datasets import Between, Column
 from tenant_ops.datasets.definition import ColumnType
 from tenant_ops.datasets.parsing import Parsed, parse
 
-quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 SQL_NAMES = {"double": "double precision"}
 DIGITS = st.text("0123456789", min_size=1, max_size=25)

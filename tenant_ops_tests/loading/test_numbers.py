@@ -106,7 +106,7 @@ def assert_numbers_add_up(report: LoadReport) -> None:
         assert getattr(report, name) == sum(getattr(load.merge, name) for load in report.datasets)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ROWS,
     ROWS,
