@@ -244,14 +244,14 @@ def test_the_smallest_sets_can_be_spoilt(tmp_path: Path, rows: int):
 
 
 def unreadable() -> Iterator[tuple[str, bytes]]:
-    yield "users.csv.gz", gzip.compress(b"user_id\n")
+    yield "users.csv.gz", gzip.compress(b"user_id\n", mtime=0)
     yield "users.parquet", b"PAR1"
     header = ",".join(MUSIC["users"].column_names).encode()
     yield "users.csv", header + b'\n1,"two\nlines",3,4,5,6,7,8,9,10\n'
     yield "users.ndjson", b'{"user_id":\n1}\n'
 
 
-@pytest.mark.parametrize(("name", "data"), list(unreadable()))
+@pytest.mark.parametrize(("name", "data"), list(unreadable()), ids=lambda value: str(value)[:24])
 def test_a_file_that_cannot_be_read_by_line_is_refused(tmp_path: Path, name: str, data: bytes):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=name):
