@@ -3,6 +3,7 @@
 Here: columns and colours. Not here: what a report holds (the domain packages).
 """
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -37,6 +38,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
     "migrate": ("tenant", "from_version", "to_version", "steps", "backup", "message", "seconds"),
 }
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 OUTCOME_STYLE = {"done": "green", "findings": "yellow", "failed": "red"}
 
 
@@ -76,11 +78,20 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, ti
 
 
 def print_plan(plan: Any, *, title: str) -> None:
-    """A plan, field by field: this is the dry run."""
+    """A plan: its plain fields, then a table for each of its lists. This is the dry run."""
+    document = as_document(plan)
+    lists = {name: value for name, value in document.items() if _is_records(value)}
     table = Table(title=title, title_justify="left", show_header=False)
-    for name, value in as_document(plan).items():
-        table.add_row(name.replace("_", " "), _cell(value))
+    for name, value in document.items():
+        if name not in lists and value not in (None, [], {}, ""):
+            table.add_row(name.replace("_", " "), _cell(value))
     STDOUT.print(table)
+    for name, rows in lists.items():
+        print_table(rows, tuple(rows[0]), title=name.replace("_", " "))
+
+
+def _is_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def _is_number(value: Any) -> bool:
@@ -99,14 +110,21 @@ def _cell(value: Any) -> str:
             return f"{value:,.3f}".rstrip("0").rstrip(".")
         case dict():
             return "\n".join(f"{key}: {_cell(inner)}" for key, inner in value.items()) or "-"
-        case list() if value and all(isinstance(item, dict) for item in value):
-            return "\n".join(
-                ", ".join(f"{k} {_cell(v)}" for k, v in item.items() if v) for item in value[:20]
-            )
+        case list() if _is_records(value):
+            return "\n".join(map(_record, value[:20]))
         case list():
             return ", ".join(str(item) for item in value[:20]) + (" ..." if len(value) > 20 else "") or "-"
+        case str() if _MOMENT.match(value):
+            return f"{value[:10]} {value[11:16]}Z" if value.endswith("+00:00") else value
         case _:
             return _plain(str(value))
+
+
+def _record(record: dict[str, Any]) -> str:
+    """A record inside a cell: its message where it has one, else all that it says."""
+    if "message" in record:
+        return f"{record.get('severity', 'note')}: {_cell(record['message'])}"
+    return ", ".join(f"{name} {_cell(value)}" for name, value in record.items() if value)
 
 
 def _plain(text: str) -> str:
