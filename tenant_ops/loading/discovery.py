@@ -51,7 +51,7 @@ def find_files(catalog: Catalog, source: Path, wanted: set[str]) -> dict[str, li
         some = some or bool(holds)
         parts = [(dataset, part) for dataset, part in holds if dataset in wanted]
         if parts:
-            digest = _sha256(path, file.name)
+            digest = hash_file(path, file.name)
             for dataset, part in parts:
                 name = f"{file.name}#{part}" if part else file.name
                 found[dataset].append(replace(file, name=name, part=part, sha256=digest))
@@ -62,6 +62,19 @@ def find_files(catalog: Catalog, source: Path, wanted: set[str]) -> dict[str, li
             fix=f"Name them after datasets, ending in {', '.join(FORMATS)}, or these and .gz or .zst.",
         )
     return found
+
+
+def hash_file(path: Path, name: str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(name, error) from error
 
 
 def _data_files(source: Path) -> Iterator[tuple[Path, PurePath]]:
@@ -130,14 +143,6 @@ def _suffix(path: Path) -> tuple[str, str]:
     suffix = rest[-1] if rest else ""
     # Parquet and SQLite need to be read out of order, which a compressed file cannot.
     return ("" if compression and suffix in {".parquet", ".sqlite"} else suffix), compression
-
-
-def _sha256(path: Path, name: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(name, error) from error
 
 
 def _shown(inside: PurePath) -> str:

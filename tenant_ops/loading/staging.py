@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from time import perf_counter
 
 import psycopg
@@ -21,6 +22,7 @@ from tenant_ops.datasets import Column, Dataset
 from tenant_ops.datasets.tables import sql_type
 from tenant_ops.loading import ledger
 from tenant_ops.loading.checking import FILE, LINE, as_csv, check
+from tenant_ops.loading.discovery import hash_file
 from tenant_ops.loading.ledger import Load, fingerprint
 from tenant_ops.loading.quarantine import Findings, Quarantine, findings
 from tenant_ops.loading.refusals import in_sentences
@@ -156,6 +158,7 @@ def _stage_file(
                 read += checked.good.num_rows + len(checked.bad)
                 progress.advance(task, batch.rows, bytes=consumed() - bytes_read)
                 bytes_read = consumed()
+        _check_unchanged(file)
         quarantine.write(connection, tenant, load.id, fleet.clock())
         report = FileReport(
             name=file.name,
@@ -169,6 +172,16 @@ def _stage_file(
         load = ledger.add_file(connection, tenant, load, report, columns, complete=last)
     progress.finish(task)
     return load
+
+
+def _check_unchanged(file: SourceFile) -> None:
+    """The ledger must not say that other bytes were loaded than those that were read."""
+    if hash_file(Path(file.path), file.name) != file.sha256:
+        raise InputError(
+            "the file changed after the load was planned.",
+            where=file.name,
+            fix="Load again when it is whole.",
+        )
 
 
 def _create_stage(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -169,6 +170,19 @@ def test_every_failing_row_is_named_however_many_there_are() -> None:
         left=[None] * count,
     )
     assert {fault.row for fault in find_faults(PEOPLE, frame)} == set(range(count))
+
+
+def test_threads_that_check_frames_at_once_find_each_its_own_faults() -> None:
+    def find(bad: int) -> list[int]:
+        names = ["Q" if row % 50 == bad else "ada" for row in range(200)]
+        empty: list[str | None] = [None] * 200
+        ids = [str(row) for row in range(200)]
+        frame = frame_of(PEOPLE, id=ids, name=names, role=empty, born=empty, left=empty)
+        return [fault.row % 50 for fault in find_faults(PEOPLE, frame)]
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(find, range(40)))
+    assert found == [[bad] * 4 for bad in range(40)]
 
 
 def test_a_clean_frame_and_an_empty_one_have_no_faults() -> None:

@@ -170,6 +170,16 @@ def test_no_table_changes_when_any_file_cannot_be_used(shop: Shop) -> None:
     assert shop.rows("customers") == []
 
 
+def test_a_file_that_changes_after_the_plan_is_not_taken_for_what_was_planned(shop: Shop) -> None:
+    shop.write("customers.csv", CUSTOMERS + ADA)
+    plan = shop.plan()
+    shop.write("customers.csv", CUSTOMERS + ADA + BOB)
+    with pytest.raises(InputError, match=r"customers\.csv: the file changed after the load was planned"):
+        execute_load(shop.fleet, plan)
+    assert shop.stages() == []
+    assert shop.load().inserted == 2
+
+
 def test_files_of_one_load_must_have_the_same_columns(shop: Shop) -> None:
     shop.write("customers.1.csv", CUSTOMERS + ADA)
     shop.write("customers.2.csv", "id,name\n2,Bob\n")
