@@ -57,7 +57,11 @@ def stage(
         for file in files:
             if file.name not in staged:
                 last = file == files[-1]
-                load = _stage_file(fleet, tenant, dataset, plan, load, file, progress, last=last)
+                progress.start(_task(dataset, file))
+                try:
+                    load = _stage_file(fleet, tenant, dataset, plan, load, file, progress, last=last)
+                finally:
+                    progress.finish(_task(dataset, file))
         found = Findings.none()
         if load is not None:
             with fleet.session(tenant) as connection:
@@ -133,8 +137,7 @@ def _stage_file(
     last: bool,
 ) -> Load:
     """Stage one file, whole or not at all."""
-    task = f"{dataset.name} {file.name}"
-    progress.start(task)
+    task = _task(dataset, file)
     with (
         fleet.session(tenant) as connection,
         open_source(file, dataset, batch_rows=plan.batch_rows, unknown_columns=plan.unknown_columns) as (
@@ -170,8 +173,11 @@ def _stage_file(
             quarantined=quarantine.rows,
         )
         load = ledger.add_file(connection, tenant, load, report, columns, complete=last)
-    progress.finish(task)
     return load
+
+
+def _task(dataset: Dataset, file: SourceFile) -> str:
+    return f"{dataset.name} {file.name}"
 
 
 def _check_unchanged(file: SourceFile) -> None:
