@@ -172,8 +172,7 @@ def _stage_file(
             staged=read - quarantine.rows,
             quarantined=quarantine.rows,
         )
-        load = ledger.add_file(connection, tenant, load, report, columns, complete=last)
-    return load
+        return ledger.add_file(connection, tenant, load, report, columns, complete=last)
 
 
 def _task(dataset: Dataset, file: SourceFile) -> str:
