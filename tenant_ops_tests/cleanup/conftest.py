@@ -13,9 +13,9 @@ NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def fleet(fleet: Fleet) -> Fleet:
-    """The fleet at a fixed moment."""
-    return replace(fleet, clock=lambda: NOW)
+def fleet(emptied_fleet: Fleet) -> Fleet:
+    """A fleet without tenants at a fixed moment."""
+    return replace(emptied_fleet, clock=lambda: NOW)
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ def time() -> Time:
 
 
 @pytest.fixture
-def fleet(fleet: Fleet, time: Time) -> Fleet:
-    """The fleet on that clock."""
-    return replace(fleet, clock=time)
+def fleet(emptied_fleet: Fleet, time: Time) -> Fleet:
+    """A fleet without tenants on that clock."""
+    return replace(emptied_fleet, clock=time)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops_tests.monitoring.conftest import Time
 
 Connect = Callable[[Tenant], psycopg.Connection]
+# A server process tells the statistics at the end of its transaction, but at most once a second unless asked.
+COUNT_AT_ONCE = "SELECT pg_stat_force_next_flush()"
 
 
 def look(fleet: Fleet, tenant: Tenant) -> Reading:
@@ -29,11 +31,7 @@ def add_artists(fleet: Fleet, tenant: Tenant, count: int) -> None:
             "FROM generate_series(1, %s)",
             (count,),
         )
-
-
-def flush_statistics(fleet: Fleet, tenant: Tenant) -> None:
-    with fleet.session(tenant) as connection:
-        connection.execute("SELECT pg_stat_force_next_flush()")
+        connection.execute(COUNT_AT_ONCE)
 
 
 def exact_size(fleet: Fleet, tenant: Tenant) -> int:
@@ -49,7 +47,6 @@ def exact_size(fleet: Fleet, tenant: Tenant) -> int:
 
 def test_a_look_reads_rows_and_sizes_close_to_the_truth(fleet: Fleet, tenant: Tenant) -> None:
     add_artists(fleet, tenant, 5_000)
-    flush_statistics(fleet, tenant)
     fresh = look(fleet, tenant).metrics
     assert fresh["live_rows"] == 5_000
     assert fresh["size_bytes"] == pytest.approx(exact_size(fleet, tenant), rel=0.1)
@@ -67,18 +64,17 @@ def test_long_values_count_before_the_server_has_counted_them(fleet: Fleet, tena
             "1, now() FROM generate_series(1, 200) AS row, generate_series(1, 500) GROUP BY row"
         )
         connection.execute("ANALYZE content")
-    flush_statistics(fleet, tenant)
+        connection.execute(COUNT_AT_ONCE)
     assert look(fleet, tenant).metrics["size_bytes"] == pytest.approx(exact_size(fleet, tenant), rel=0.1)
 
 
 def test_dead_and_unanalyzed_rows_are_shares(fleet: Fleet, tenant: Tenant) -> None:
     add_artists(fleet, tenant, 2_000)
-    flush_statistics(fleet, tenant)
     with fleet.session(tenant) as connection:
         connection.execute("ANALYZE artists")
     with fleet.session(tenant) as connection:
         connection.execute("DELETE FROM artists WHERE ctid IN (SELECT ctid FROM artists LIMIT 1500)")
-    flush_statistics(fleet, tenant)
+        connection.execute(COUNT_AT_ONCE)
     metrics = look(fleet, tenant).metrics
     assert metrics["dead_share"] == pytest.approx(0.75)
     assert metrics["unanalyzed_share"] == 1.0
@@ -154,7 +150,6 @@ def test_a_statement_that_waits_for_a_lock_is_seen(fleet: Fleet, tenant: Tenant,
 
 def test_a_table_held_exclusively_delays_nobody(fleet: Fleet, tenant: Tenant) -> None:
     add_artists(fleet, tenant, 5_000)
-    flush_statistics(fleet, tenant)
     with fleet.session(tenant) as owner:
         owner.execute("LOCK TABLE artists IN ACCESS EXCLUSIVE MODE")
         started = monotonic()

@@ -58,8 +58,13 @@ def test_nothing_is_ended_unless_it_is_allowed(fleet: Fleet, tenant: Tenant, con
 
 
 def test_young_running_and_foreign_sessions_are_left_alone(
-    fleet: Fleet, tenant: Tenant, new_tenant: Callable[..., Tenant], connect: Connect
+    fleet: Fleet,
+    tenant: Tenant,
+    new_tenant: Callable[..., Tenant],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(recovery, "IDLE_LIMIT_S", 1.0)
     other = new_tenant("globex")
     forgotten, unwatched = forget(connect(tenant)), forget(connect(other))
     idle = connect(tenant)
@@ -67,7 +72,7 @@ def test_young_running_and_foreign_sessions_are_left_alone(
     idle.execute("SELECT 1")  # no transaction open
     with fleet.control.transaction() as operator:
         operator.execute("SELECT 1")
-        sleep(0.3)
+        sleep(1.1)
         young = forget(connect(tenant))
         report = monitor(fleet, tenants=["acme"], auto_recovery=True)
         assert alive(operator)
@@ -81,7 +86,6 @@ def test_stale_statistics_are_renewed(fleet: Fleet, tenant: Tenant) -> None:
             "INSERT INTO artists SELECT gen_random_uuid(), 'x', NULL, NULL, 1, now() "
             "FROM generate_series(1, 2000)"
         )
-    with fleet.session(tenant) as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
     report = monitor(fleet, auto_recovery=True)
     assert [(action.action, action.target, action.done) for action in report.recovery] == [
@@ -96,7 +100,6 @@ def test_a_repair_that_does_not_work_says_why(fleet: Fleet, tenant: Tenant) -> N
             "INSERT INTO artists SELECT gen_random_uuid(), 'x', NULL, NULL, 1, now() "
             "FROM generate_series(1, 2000)"
         )
-    with fleet.session(tenant) as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
     with fleet.session(tenant) as owner:
         owner.execute("LOCK TABLE artists IN ACCESS EXCLUSIVE MODE")

@@ -29,6 +29,27 @@ with fleet.lock(fleet.registry.get("acme"), "load"):
 """
 
 
+@pytest.fixture(scope="module")
+def fleet(module_fleet: Fleet) -> Fleet:
+    """One fleet for every test here."""
+    return module_fleet
+
+
+@pytest.fixture(scope="module")
+def module_tenant(fleet: Fleet) -> Tenant:
+    """One tenant for every test here."""
+    provision(fleet, "acme")
+    return fleet.registry.get("acme")
+
+
+@pytest.fixture
+def tenant(fleet: Fleet, module_tenant: Tenant) -> Tenant:
+    """That tenant, with no artists."""
+    with fleet.session(module_tenant) as connection:
+        connection.execute("TRUNCATE artists CASCADE")
+    return module_tenant
+
+
 def try_lock(fleet: Fleet, tenant: Tenant, wait_s: float = 0.1) -> str:
     """What another thread gets when it wants the tenant."""
 
@@ -103,9 +124,9 @@ def test_a_tenant_may_live_on_another_server_than_the_control_plane(
 ) -> None:
     far = Database(at_database(new_database(), "postgres"))
     spread = replace(fleet, servers={"far": far})
-    spread.registry.register("acme", placement="far")
-    provision(spread, "acme")
-    tenant = spread.registry.get("acme")
+    spread.registry.register("remote", placement="far")
+    provision(spread, "remote")
+    tenant = spread.registry.get("remote")
     with spread.session(tenant) as connection:
         assert connection.info.dbname == "postgres"
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
@@ -114,7 +135,7 @@ def test_a_tenant_may_live_on_another_server_than_the_control_plane(
     assert row == (None,)
     with spread.lock(tenant, "load"):
         assert "intruder waited" in try_lock(spread, tenant)
-    offboard(spread, plan_offboard(spread, "acme"), safety_copy=None)
+    offboard(spread, plan_offboard(spread, "remote"), safety_copy=None)
     assert spread.registry.by_id(tenant.id).state is State.ERASED
     far.close()
 
