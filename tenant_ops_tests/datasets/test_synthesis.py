@@ -579,17 +579,14 @@ def test_a_failed_write_leaves_no_file_behind(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_million_rows_take_seconds_and_little_memory(tmp_path: Path):
+def test_a_million_rows_take_little_memory(tmp_path: Path):
     script = (
-        "import resource, sys, time; from pathlib import Path; from tenant_ops.datasets import MUSIC\n"
+        "import resource, sys; from pathlib import Path; from tenant_ops.datasets import MUSIC\n"
         "from tenant_ops.datasets.synthesis import write_fixtures\n"
-        "began = time.process_time()\n"
         "write_fixtures(MUSIC, Path(sys.argv[1]), rows=1_000_000, seed=1)\n"
-        "print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    seconds, kilobytes = map(float, done.stdout.split())
-    assert seconds < 60
-    assert kilobytes < 600_000
+    assert int(done.stdout) < 600_000, "kilobytes"

@@ -573,9 +573,7 @@ class TestTwoHundredTenants:
         faults.raising_second["t123"] = psycopg.OperationalError("connection refused")
         job = chain(faults)
 
-        started = time.process_time()
         result = run(job, instance, f"{slugs[0]}...{slugs[-1]}")
-        per_tenant = (time.process_time() - started) / len(slugs) * 1000
 
         stored = instance.get_run_by_id(result.run_id)
         assert stored and stored.status is dg.DagsterRunStatus.FAILURE
@@ -587,7 +585,6 @@ class TestTwoHundredTenants:
         )
         assert failed(instance, THIRD) == {"t007", "t050", "t123"}
         assert len(green(instance, THIRD)) == 197
-        assert per_tenant < 15, f"{per_tenant:.1f} ms of CPU time per tenant for three assets and a check"
 
         faults.raising.clear()
         faults.empty.clear()

@@ -138,16 +138,8 @@ def test_a_fresh_home_becomes_a_postgres_with_our_settings(first_home: Path) -> 
     assert ask(url, locale) == "b:C.UTF-8"
 
 
-def test_asking_again_joins_the_same_server_in_under_a_millisecond(first_home: Path) -> None:
-    url = postgres(first_home)
-
-    seconds = []
-    for _ in range(20):
-        started = time.perf_counter()
-        assert postgres(first_home) == url
-        seconds.append(time.perf_counter() - started)
-
-    assert min(seconds) < 0.001
+def test_asking_again_joins_the_same_server(first_home: Path) -> None:
+    assert {postgres(first_home) for _ in range(20)} == {postgres(first_home)}
 
 
 def test_only_the_servers_user_may_enter_its_data_and_its_socket(first_home: Path) -> None:
