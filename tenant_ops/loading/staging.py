@@ -113,7 +113,7 @@ def _resume(
     if load is not None:
         begun = [(file.name, file.sha256) for file in load.files]
         wanted = [(file.name, file.sha256) for file in files]
-        fits = begun == wanted if load.complete else begun == wanted[: len(begun)]
+        fits = begun == wanted if load.complete else begun == wanted[: len(begun)] != wanted
         if (
             fits
             and load.definition == definition

@@ -162,6 +162,22 @@ def test_what_is_bad_in_one_file_leaves_the_staged_ones_before_it(shop: Shop) ->
     assert len(shop.rows("customers")) == 2
 
 
+def test_a_bad_file_may_also_be_taken_away(shop: Shop) -> None:
+    shop.write("customers.1.csv", CUSTOMERS + ADA)
+    bad = shop.write("customers.2.csv", "id,surname\n")
+    with pytest.raises(InputError):
+        shop.load()
+    bad.unlink()
+    assert shop.load().inserted == 1
+
+
+def test_a_file_without_rows_is_loaded_as_such(shop: Shop) -> None:
+    shop.write("customers.csv", CUSTOMERS)
+    report = shop.load()
+    assert (report.read, report.datasets[0].merge.state) == (0, "merged")
+    assert shop.plan().of("customers").files == ()
+
+
 def test_no_table_changes_when_any_file_cannot_be_used(shop: Shop) -> None:
     shop.write("customers.csv", CUSTOMERS + ADA)
     shop.write("Orders.json", '[{"Customer": 1')
