@@ -8,6 +8,7 @@ import typer
 from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import AsJson
 from tenant_ops.datasets import MUSIC
+from tenant_ops.platform.progress import voice
 from tenant_ops.platform.reports import as_document
 
 app = typer.Typer(help="Make fixture files.", no_args_is_help=True)
@@ -33,7 +34,7 @@ def generate(
     """Generate real-looking, referentially sound data for every dataset."""
     from tenant_ops.datasets.synthesis import write_fixtures
 
-    report = write_fixtures(MUSIC, output_path, rows=rows, seed=seed, formats=format_)
+    report = write_fixtures(MUSIC, output_path, rows=rows, seed=seed, formats=format_, progress=voice())
     if as_json:
         print_json(report)
     else:

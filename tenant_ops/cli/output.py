@@ -38,6 +38,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
     "migrate": ("tenant", "from_version", "to_version", "steps", "backup", "message", "seconds"),
 }
+# Laying out ten thousand rows takes rich ten seconds, and nobody reads them.
+MOST_ROWS = 500
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 OUTCOME_STYLE = {"done": "green", "findings": "yellow", "failed": "red"}
 
@@ -70,11 +72,13 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, ti
     for name in shown:
         numeric = all(_is_number(row.get(name)) for row in rows)
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
+    for row in rows[:MOST_ROWS]:
         table.add_row(
             *(_cell(row.get(name)) for name in shown), style=OUTCOME_STYLE.get(row.get("outcome", ""), "")
         )
     STDOUT.print(table)
+    if len(rows) > MOST_ROWS:
+        STDOUT.print(f"and {len(rows) - MOST_ROWS:,} more; --json prints all of them.")
 
 
 def print_plan(plan: Any, *, title: str) -> None:
