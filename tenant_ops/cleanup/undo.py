@@ -79,7 +79,17 @@ def _restore(
 ) -> tuple[RestoredItem, ...]:
     trash = read_structure(connection, tenant.stage_schema)
     there = [table for table in tables if table.place in trash.columns]
-    items: list[RestoredItem] = []
+    if not there:
+        raise OperationFailed(
+            "nothing of it lies in the trash any more; a restore replaces the trash as well.",
+            where=f"tenant {tenant.slug}",
+            fix="Restore the safety copy taken before the cleanup under another tenant id instead.",
+        )
+    items = [
+        RestoredItem(table.dataset, "rows" if table.holds_rows else "links", 0, table.rows)
+        for table in tables
+        if table not in there
+    ]
     for schema in sorted({table.schema(tenant) for table in there}):
         structure = read_structure(connection, schema)
         here = [table for table in there if table.schema(tenant) == schema]

@@ -128,6 +128,22 @@ def test_rows_that_break_a_newer_rule_are_explained_and_nothing_comes_back(
     assert contents(fleet, aged) == before
 
 
+@pytest.mark.parametrize("lost", ["one table", "all tables"])
+def test_trash_that_is_gone_is_reported_not_skipped(fleet: Fleet, aged: Tenant, lost: str) -> None:
+    cleanup_id = clean(fleet, aged)
+    places = [name for name in contents(fleet, aged, aged.stage_schema) if name.startswith("trash")]
+    with fleet.session(aged) as connection:
+        for place in places if lost == "all tables" else places[:1]:
+            connection.execute(f"DROP TABLE {aged.stage_schema}.{place}")  # pyright: ignore[reportArgumentType]
+    if lost == "all tables":
+        with pytest.raises(OperationFailed, match="nothing of it lies in the trash any more"):
+            undo_cleanup(fleet, aged, cleanup_id)
+    else:
+        report = undo_cleanup(fleet, aged, cleanup_id)
+        assert sum(item.kept_back for item in report.items) > 0
+        assert report.rows > 0
+
+
 def test_cleanups_are_undone_one_by_one_newest_first(fleet: Fleet, aged: Tenant) -> None:
     before = contents(fleet, aged)
     first = clean(fleet, aged)
