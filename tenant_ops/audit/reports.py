@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tenant_ops.platform.reports import as_document
+from tenant_ops.platform.reports import dumps
 
 Outcome = Literal["done", "findings", "failed"]
 
@@ -50,7 +50,7 @@ def save_report(
         INSERT INTO tenant_ops.report (tenant_id, operation, run_id, outcome, started_at, finished_at, body)
         VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id
         """,
-        (tenant_id, operation, run_id, outcome, started_at, finished_at, Jsonb(as_document(report))),
+        (tenant_id, operation, run_id, outcome, started_at, finished_at, Jsonb(report, dumps=dumps)),
     ).fetchone()
     assert row is not None
     return row[0]

@@ -4,8 +4,8 @@ Here: what every step does around its domain function. Not here: the loop over t
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import dagster as dg
 
@@ -41,8 +41,9 @@ def operation(
     """
 
     def perform(slug: str) -> R:
+        tenant = fleet.registry.get(slug)
         return stored(
-            context, fleet, name, slug, lambda: work(fleet.registry.get(slug).require(*states)), found
+            context, fleet, name, slug, lambda: work(tenant.require(*states)), found, tenant_id=tenant.id
         )
 
     return perform
@@ -55,31 +56,41 @@ def stored(
     slug: str,
     work: Callable[[], R],
     found: Callable[[R], bool] = lambda _: False,
+    *,
+    tenant_id: UUID | None = None,
 ) -> R:
-    """Do the work and store its report, or the reason it failed, for the tenant of that slug."""
+    """Do the work and store its report, or the reason it failed, for the tenant of that slug.
+
+    Args:
+        context: The step's.
+        fleet: Where reports are stored.
+        name: The operation.
+        slug: The tenant's, which the work may make.
+        work: The domain function.
+        found: Whether a report holds findings.
+        tenant_id: The tenant's, where it is known beforehand.
+    """
     started, run_id = fleet.clock(), context.run.run_id
+
+    def store(report: Any, outcome: Outcome) -> None:
+        made = () if tenant_id else fleet.registry.find([slug])
+        with fleet.control.transaction() as connection:
+            save_report(
+                connection,
+                operation=name,
+                report={"tenant": slug} | as_document(report),
+                outcome=outcome,
+                started_at=started,
+                finished_at=fleet.clock(),
+                tenant_id=tenant_id or (made[0].id if made else None),
+                run_id=run_id,
+            )
+
     with bind(tenant=slug, run_id=run_id, operation=name):
         try:
             report = work()
         except Exception as error:
-            _store(fleet, slug, name, run_id, {"error": str(error)}, "failed", started)
+            store({"error": str(error)}, "failed")
             raise
-        _store(fleet, slug, name, run_id, report, "findings" if found(report) else "done", started)
+        store(report, "findings" if found(report) else "done")
         return report
-
-
-def _store(
-    fleet: Fleet, slug: str, name: str, run_id: str, report: Any, outcome: Outcome, started: datetime
-) -> None:
-    tenant = next(iter(fleet.registry.find([slug])), None)
-    with fleet.control.transaction() as connection:
-        save_report(
-            connection,
-            operation=name,
-            report={"tenant": slug} | as_document(report),
-            outcome=outcome,
-            started_at=started,
-            finished_at=fleet.clock(),
-            tenant_id=tenant.id if tenant else None,
-            run_id=run_id,
-        )

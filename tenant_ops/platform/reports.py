@@ -3,7 +3,6 @@
 Here: the conversion. Not here: tables and metadata made from it (`cli.py`, `orchestration/metadata.py`).
 """
 
-from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -17,8 +16,7 @@ import orjson
 
 def as_document(report: Any) -> Any:
     """A report (or plan) as plain JSON values; keys stay in declaration order."""
-    value = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
-    return orjson.loads(dumps(value))
+    return orjson.loads(dumps(report))
 
 
 def dumps(value: Any) -> bytes:
