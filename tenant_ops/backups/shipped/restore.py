@@ -280,7 +280,14 @@ def write_files(backup, folder):
                 path = PurePosixPath(entry.name)
                 if path.is_absolute() or ".." in path.parts or not (entry.isreg() or entry.isdir()):
                     raise Refused(f"{member['path']}: {entry.name!r} is not a file below the folder")
-                tar.extract(entry, folder, filter="data")
+                # By hand: tarfile's own safe way came with Python 3.11.4, and Debian 12 has 3.11.2.
+                target = folder.joinpath(*path.parts)
+                (target if entry.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
+                if entry.isreg():
+                    with tar.extractfile(entry) as source, target.open("xb") as out:
+                        shutil.copyfileobj(source, out, SEGMENT)
+                    target.chmod(entry.mode & 0o755)
+                    os.utime(target, (entry.mtime, entry.mtime))
 
 
 def quoted(name):
