@@ -283,8 +283,8 @@ def write_files(backup, folder):
                 # By hand: tarfile's own safe way came with Python 3.11.4, and Debian 12 has 3.11.2.
                 target = folder.joinpath(*path.parts)
                 (target if entry.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
-                if entry.isreg():
-                    with tar.extractfile(entry) as source, target.open("xb") as out:
+                if source := tar.extractfile(entry):
+                    with source, target.open("xb") as out:
                         shutil.copyfileobj(source, out, SEGMENT)
                     target.chmod(entry.mode & 0o755)
                     os.utime(target, (entry.mtime, entry.mtime))
