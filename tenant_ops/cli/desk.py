@@ -1,6 +1,7 @@
 """`tenant-ops demo`, `dev` and `stop`: try it, look at it, put it away."""
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import Annotated
@@ -39,8 +40,12 @@ def dev(
     if settings.database_url is None:
         embedded.postgres(settings.home)  # held by this process for as long as the UI is open
     STDERR.print(f"Dagster UI: http://{host}:{port} (Ctrl-C ends it)", highlight=False)
-    # Without a home Dagster says that it uses a temporary one, though it keeps nothing there.
-    environment = {"DAGSTER_HOME": str(PACKAGE_ROOT), **os.environ}
+    # Without a home Dagster says that it uses a temporary one that will be removed, though no history is in
+    # it; with the checkout as its home it leaves folders behind there.
+    home = settings.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PACKAGE_ROOT / "dagster.yaml", home / "dagster.yaml")
+    environment = {"DAGSTER_HOME": str(home), **os.environ}
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-h", host, "-p", str(port)]
     try:
         raise typer.Exit(subprocess.call(command, cwd=PACKAGE_ROOT, env=environment))

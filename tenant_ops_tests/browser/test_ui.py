@@ -123,3 +123,9 @@ def test_a_run_page_opens_from_the_list_of_runs(page: Page) -> None:
     page.goto("/runs")
     expect(page.get_by_text("init_tenant").first).to_be_visible()
     expect(page.get_by_text("Success").first).to_be_visible()
+
+
+def test_the_ui_leaves_nothing_behind_in_the_checkout(ui: str) -> None:
+    assert not [
+        name for name in ("logs", ".logs_queue", "history", "storage") if (PACKAGE_ROOT / name).exists()
+    ]
