@@ -38,8 +38,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**kept, "TENANT_OPS_HOME": str(tmp_path_factory.mktemp("ui") / "home")}
 
 
+def left_behind() -> set[str]:
+    """What Dagster would put into its home, were that the checkout."""
+    return {name for name in ("logs", ".logs_queue", "history", "storage") if (PACKAGE_ROOT / name).exists()}
+
+
 @pytest.fixture(scope="module")
-def ui(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def left_before() -> set[str]:
+    """What was left behind in the checkout by others, before the UI is started."""
+    return left_behind()
+
+
+@pytest.fixture(scope="module")
+def ui(
+    left_before: set[str], environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """`tenant-ops dev` with the tenant `acme` registered: the address of its UI."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium (Debian: apt-get install chromium)")
@@ -125,7 +138,5 @@ def test_a_run_page_opens_from_the_list_of_runs(page: Page) -> None:
     expect(page.get_by_text("Success").first).to_be_visible()
 
 
-def test_the_ui_leaves_nothing_behind_in_the_checkout(ui: str) -> None:
-    assert not [
-        name for name in ("logs", ".logs_queue", "history", "storage") if (PACKAGE_ROOT / name).exists()
-    ]
+def test_the_ui_leaves_nothing_behind_in_the_checkout(left_before: set[str], ui: str) -> None:
+    assert left_behind() == left_before
