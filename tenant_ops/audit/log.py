@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-FLEET_CHAIN = "fleet"
 _GENESIS = bytes(32)
 
 

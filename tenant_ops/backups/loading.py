@@ -19,7 +19,7 @@ from tenant_ops.backups.ddl import Statement, decode_statements
 from tenant_ops.backups.ddl.rights import GRANT_OUTSIDE
 from tenant_ops.backups.layout import SequenceValue, TableContent
 from tenant_ops.backups.reading import Archive
-from tenant_ops.platform.errors import OperationFailed
+from tenant_ops.platform.errors import OperationFailed, first_line
 from tenant_ops.platform.progress import Progress
 
 _ALLOWED = re.compile(r"(?:CREATE|ALTER|COMMENT ON|GRANT|REVOKE|REFRESH MATERIALIZED VIEW)\s")
@@ -100,7 +100,7 @@ def _run(connection: psycopg.Connection, statement: Statement, names: Mapping[st
         connection.cursor(binary=True).execute(text.encode(), binary=True)
     except psycopg.Error as error:
         raise OperationFailed(
-            f"{what} could not be made: {str(error).strip().splitlines()[0]}.",
+            f"{what} could not be made: {first_line(error)}.",
             where="restore",
             fix="Nothing was changed.",
         ) from error
@@ -118,7 +118,7 @@ def _load_table(
         progress.advance(task, table.rows)
     except psycopg.Error as error:
         raise OperationFailed(
-            f"the rows of {table.name} could not be loaded: {str(error).strip().splitlines()[0]}.",
+            f"the rows of {table.name} could not be loaded: {first_line(error)}.",
             where="restore",
             fix="Nothing was changed.",
         ) from error

@@ -18,7 +18,7 @@ from psycopg import sql
 from tenant_ops.backups.content import SESSION_FORMAT
 from tenant_ops.backups.ddl import SchemaDefinition, read_definition
 from tenant_ops.backups.layout import SequenceValue
-from tenant_ops.platform.errors import InputError, OperationFailed
+from tenant_ops.platform.errors import InputError, OperationFailed, first_line
 from tenant_ops.tenants import Fleet, Tenant
 
 LOCK_WAIT_S = 60
@@ -105,7 +105,7 @@ def hold_snapshot(fleet: Fleet, tenant: Tenant) -> Generator[Snapshot]:
                 ) from None
             except psycopg.Error as error:
                 raise OperationFailed(
-                    f"its schema cannot be read: {str(error).strip().splitlines()[0]}.",
+                    f"its schema cannot be read: {first_line(error)}.",
                     where=f"tenant {tenant.slug}",
                 ) from error
             if {table.name for table in definition.tables} <= set(found):

@@ -37,7 +37,7 @@ from tenant_ops.backups.layout import (
 from tenant_ops.backups.replaced import finish_interrupted
 from tenant_ops.backups.reports import BackupPlan, BackupRecord, BackupReport
 from tenant_ops.backups.snapshot import Snapshot, hold_snapshot, tenant_names
-from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed
+from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, first_line
 from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.platform.reports import dumps
 from tenant_ops.tenants import Fleet, State, Tenant
@@ -364,5 +364,5 @@ def _explained(folder: Path, tenant: Tenant) -> Generator[None]:
         ) from error
     except psycopg.Error as error:
         raise OperationFailed(
-            f"the database refused: {str(error).strip().splitlines()[0]}.", where=f"tenant {tenant.slug}"
+            f"the database refused: {first_line(error)}.", where=f"tenant {tenant.slug}"
         ) from error

@@ -3,7 +3,6 @@
 Here: the order of the steps and what is refused. Not here: each type's own removing.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -19,10 +18,8 @@ from tenant_ops.cleanup.records import CleanedItem, CleanupPlan, CleanupReport
 from tenant_ops.cleanup.rows import move_rows
 from tenant_ops.cleanup.stages import drop_stages
 from tenant_ops.cleanup.trash import Trash, purge_trash
-from tenant_ops.platform.errors import InputError, OperationFailed
-from tenant_ops.tenants import Fleet, State, Tenant
-
-SafetyCopy = Callable[[Tenant], str]
+from tenant_ops.platform.errors import InputError, OperationFailed, first_line
+from tenant_ops.tenants import Fleet, SafetyCopy, State, Tenant
 
 # More than this share above the plan means something else is going on than time passing.
 GROWTH_TOLERATED = 0.10
@@ -107,7 +104,7 @@ def _refuse_growth(fleet: Fleet, tenant: Tenant, plan: CleanupPlan) -> None:
 
 def _failed(tenant: Tenant, cleanup_id: UUID, error: psycopg.Error) -> OperationFailed:
     return OperationFailed(
-        f"cleanup {cleanup_id} stopped halfway: {str(error).strip().splitlines()[0]}.",
+        f"cleanup {cleanup_id} stopped halfway: {first_line(error)}.",
         where=f"tenant {tenant.slug}",
         fix="Rows removed until then are in the trash: undo it, or remove the cause and clean up again.",
     )

@@ -13,7 +13,7 @@ from tenant_ops.audit import record
 from tenant_ops.cleanup.records import RestoredItem, UndoReport
 from tenant_ops.cleanup.references import Reference, Structure, read_structure
 from tenant_ops.cleanup.trash import TrashTable, count_rows, drop_tables, trash_tables
-from tenant_ops.platform.errors import InputError, OperationFailed
+from tenant_ops.platform.errors import InputError, OperationFailed, first_line
 from tenant_ops.tenants import Fleet, State, Tenant
 
 
@@ -36,7 +36,7 @@ def undo_cleanup(fleet: Fleet, tenant: Tenant, cleanup_id: str) -> UndoReport:
                 items = _restore(connection, tenant, tables)
         except psycopg.Error as error:
             raise OperationFailed(
-                f"undoing cleanup {cleanup_id} failed, nothing was changed: {str(error).splitlines()[0]}.",
+                f"undoing cleanup {cleanup_id} failed, nothing was changed: {first_line(error)}.",
                 where=f"tenant {tenant.slug}",
                 fix="The rows stay in the trash; bring table and trash table to the same columns and rules.",
             ) from error

@@ -9,7 +9,6 @@ on where the last commit was.
 
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,9 +24,7 @@ from tenant_ops.migrations.history import HistoryEntry, add_entry
 from tenant_ops.migrations.planning import Direction, MigrationPlan, PlannedStep, plan_migration
 from tenant_ops.migrations.releases import Release, Step, load_releases
 from tenant_ops.platform.errors import InputError, OperationFailed
-from tenant_ops.tenants import Fleet, Tenant
-
-SafetyCopy = Callable[[Tenant], str]
+from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
 
 # A lock that is not free within lock_timeout means a long transaction of the tenant: waiting longer would
 # queue everybody behind us, so we step back and come again after about 0.2, 0.4 and 0.8 s.

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 from tenant_ops.monitoring.records import Reading, ServerHealth
-from tenant_ops.platform.errors import TenantOpsError
+from tenant_ops.platform.errors import TenantOpsError, first_line
 from tenant_ops.tenants import Fleet, Tenant
 
 LOADS = ("load", "merge")
@@ -93,7 +93,7 @@ def _look_at_server(
             notes += _read_sessions(connection, tenants, metrics)
             row = connection.execute(_SERVER).fetchone()
     except (TenantOpsError, psycopg.Error) as error:
-        return ServerHealth(placement, reached=False, problem=str(error).strip().splitlines()[0]), []
+        return ServerHealth(placement, reached=False, problem=first_line(error)), []
     assert row is not None
     connections, limit, statistics = row
     embedded = placement == "default" and fleet.settings.database_url is None

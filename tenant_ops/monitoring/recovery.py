@@ -16,7 +16,7 @@ from psycopg import sql
 from tenant_ops.audit import record
 from tenant_ops.monitoring.collectors import by_placement, connect
 from tenant_ops.monitoring.records import Reading, RecoveryAction
-from tenant_ops.platform.errors import TenantOpsError
+from tenant_ops.platform.errors import TenantOpsError, first_line
 from tenant_ops.tenants import Fleet, Tenant
 
 IDLE_LIMIT_S = 300.0
@@ -85,7 +85,7 @@ def _analyze(fleet: Fleet, tenants: Sequence[Tenant]) -> Iterator[RecoveryAction
 def _failed(
     tenant: Tenant, action: Literal["terminate", "analyze"], target: str, error: Exception
 ) -> RecoveryAction:
-    return RecoveryAction(tenant.slug, action, target, False, str(error).strip().splitlines()[0])
+    return RecoveryAction(tenant.slug, action, target, False, first_line(error))
 
 
 def _write_down(fleet: Fleet, tenants: Sequence[Tenant], actions: Sequence[RecoveryAction]) -> None:

@@ -11,7 +11,7 @@ from tenant_ops.datasets import MUSIC, Catalog
 from tenant_ops.orchestration.assets.backups import backup_assets
 from tenant_ops.orchestration.assets.datasets import dataset_assets
 from tenant_ops.orchestration.assets.fixtures import fixture_assets
-from tenant_ops.orchestration.assets.operations import operation_assets
+from tenant_ops.orchestration.assets.operations import ASSETS as OPERATION_ASSETS
 from tenant_ops.orchestration.assets.tenants import ASSETS as TENANT_ASSETS
 from tenant_ops.orchestration.assets.validation import validation_assets
 from tenant_ops.orchestration.batch import Batch
@@ -59,7 +59,7 @@ def build_defs(
             *dataset_assets(catalog),
             *validation_assets(catalog),
             *backup_assets(catalog),
-            *operation_assets(catalog),
+            *OPERATION_ASSETS,
         ],
         jobs=JOBS,
         schedules=SCHEDULES,

@@ -48,3 +48,9 @@ class TenantBusy(OperationFailed):
 
 class NotAvailable(TenantOpsError):
     """A feature cannot work in this environment, for the reason given (exit code 1)."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line: the sentence of a Postgres error; its class when it is silent."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ from tenant_ops.tenants.fleet import Fleet
 from tenant_ops.tenants.lifecycle import (
     LifecycleReport,
     OffboardPlan,
+    SafetyCopy,
     change_tier,
     offboard,
     plan_offboard,
@@ -32,6 +33,7 @@ __all__ = [
     "ProvisionPlan",
     "ProvisionReport",
     "Registry",
+    "SafetyCopy",
     "State",
     "Tenant",
     "Tier",

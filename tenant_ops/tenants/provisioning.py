@@ -19,7 +19,7 @@ from psycopg import sql
 from tenant_ops.audit import record
 from tenant_ops.datasets import Catalog, create_statements
 from tenant_ops.platform.control_plane.upgrade import TENANTS_GROUP, ensure_tenants_group
-from tenant_ops.platform.errors import InputError, OperationFailed
+from tenant_ops.platform.errors import InputError, OperationFailed, first_line
 from tenant_ops.platform.keys import MasterKey, ensure_master_key
 from tenant_ops.tenants.fleet import Fleet
 from tenant_ops.tenants.keys import make_tenant_key
@@ -147,7 +147,7 @@ def _build(fleet: Fleet, tenant: Tenant) -> None:
                 _activate(fleet, connection, tenant, master, password)
     except (psycopg.Error, OSError) as error:
         _undo_files(fleet, tenant)
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         with fleet.control.transaction() as connection:
             registry.move(connection, tenant, State.FAILED, reason)
         raise OperationFailed(

@@ -8,12 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from tenant_ops.orchestration.partitions import TENANTS
+from tenant_ops.orchestration.partitions import MOST_IN_A_KEY, TENANTS
 
 OWNERS = ["team:tenant-operations"]
-
-# A run costs about two seconds before it does anything; 100 tenants share one.
-TENANTS_PER_RUN = 100
 
 TENANT_REGISTRY = dg.AssetKey("tenant_registry")
 FIXTURE_FILES = dg.AssetKey("fixture_files")
@@ -27,7 +24,7 @@ def tenant_asset(
     """`dg.asset` for an asset with one partition per tenant."""
     return dg.asset(
         partitions_def=TENANTS,
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=TENANTS_PER_RUN),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=MOST_IN_A_KEY),
         group_name=group,
         kinds=set(kinds),
         owners=OWNERS,

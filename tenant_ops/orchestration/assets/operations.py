@@ -5,7 +5,6 @@ from pydantic import Field
 
 from tenant_ops.backups import safety_copy
 from tenant_ops.cleanup import CleanupPlan, CleanupReport, execute_cleanup, plan_cleanup
-from tenant_ops.datasets import Catalog
 from tenant_ops.migrations import MigrationPlan, MigrationReport, execute_migration, plan_migration
 from tenant_ops.monitoring import monitor
 from tenant_ops.orchestration.assets.common import TENANT, tenant_asset, tenant_check
@@ -104,6 +103,4 @@ def tenant_health(
     )  # fmt: skip
 
 
-def operation_assets(_catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """The assets of this group; they are the same for every catalog."""
-    return [schema_version, cleanup_report, tenant_health]
+ASSETS = [schema_version, cleanup_report, tenant_health]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from tenant_ops.platform import embedded
-from tenant_ops.platform.errors import TenantOpsError
+from tenant_ops.platform.errors import TenantOpsError, first_line
 from tenant_ops.platform.settings import Settings, libpq_url
 
 # A database shared with the tenants keeps Dagster's tables apart, in this schema.
@@ -111,7 +111,7 @@ def prepare(url: str) -> None:
             DagsterPostgresStorage(url)
     except (OperationalError, ProgrammingError) as error:
         place = make_url(url).set(drivername="postgresql", query={}).render_as_string(hide_password=True)
-        reason = str(error.orig).strip().splitlines()[0]
+        reason = first_line(error.orig or error)
         raise InstanceUnusable(
             f"Dagster's Postgres ({place}) cannot be used: {reason}. Check DAGSTER_POSTGRES_URL and "
             "DATABASE_URL and that the server runs; unset both to use the embedded Postgres."

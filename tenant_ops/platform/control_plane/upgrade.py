@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy.exc import ProgrammingError
 
 from tenant_ops.platform.database import Database
-from tenant_ops.platform.errors import OperationFailed
+from tenant_ops.platform.errors import OperationFailed, first_line
 
 SCHEMA = "tenant_ops"
 # Members may connect and nothing else: one grant for all tenants, because a grant per tenant
@@ -48,7 +48,7 @@ def ensure_control_plane(database: Database) -> bool:
             return _upgrade(database)
         except (psycopg.errors.InsufficientPrivilege, ProgrammingError) as error:
             raise OperationFailed(
-                f"the control plane cannot be created: {str(error).splitlines()[0]}.",
+                f"the control plane cannot be created: {first_line(error)}.",
                 where=database.describe(),
                 fix="Connect as a role with CREATEROLE that may create schemas in this database.",
             ) from error
