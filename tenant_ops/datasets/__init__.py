@@ -17,6 +17,7 @@ from tenant_ops.datasets.definition import (
     Retention,
     Volume,
 )
+from tenant_ops.datasets.intake import ConflictStrategy, Drift, Mode
 from tenant_ops.datasets.music import MUSIC
 from tenant_ops.datasets.tables import create_statements, metadata
 
@@ -25,10 +26,13 @@ __all__ = [
     "Between",
     "Catalog",
     "Column",
+    "ConflictStrategy",
     "Dataset",
+    "Drift",
     "ForeignKey",
     "Length",
     "Matches",
+    "Mode",
     "OneOf",
     "Order",
     "Retention",

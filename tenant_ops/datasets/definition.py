@@ -12,6 +12,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
+from tenant_ops.datasets.intake import ConflictStrategy, Drift
 from tenant_ops.platform.errors import InputError
 
 ColumnType = Literal[
@@ -156,6 +157,10 @@ class Dataset:
         retention: When rows may be cleaned up.
         volume: How many rows generated sample data has.
         source: The name its rows have in source files (stem, JSON member, table), when that differs.
+        conflict: What happens to rows that are there already, when a load does not say.
+        drift: What happens to columns it does not have, when a load does not say.
+        newest_by: The column that says which of two rows with one key is newer.
+        cursor: The column that says how far an incremental load has come, when a load does not say.
     """
 
     name: str
@@ -169,6 +174,10 @@ class Dataset:
     retention: Retention | None = None
     volume: Volume = Volume()
     source: str | None = None
+    conflict: ConflictStrategy = ConflictStrategy.OVERWRITE
+    drift: Drift = Drift.STRICT
+    newest_by: str | None = None
+    cursor: str | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.column_names):
@@ -187,6 +196,7 @@ class Dataset:
             *(name for columns in (*self.unique, *self.indexes) for name in columns),
             *(name for order in self.orders for name in (order.first, order.then)),
             *((self.retention.column,) if self.retention else ()),
+            *(name for name in (self.newest_by, self.cursor) if name),
         }
         unknown = mentioned - set(self.column_names)
         if unknown:

@@ -4,20 +4,21 @@
 their own. How it works is told in `staging.py` and `merging.py`.
 """
 
+from tenant_ops.datasets import ConflictStrategy, Drift, Mode
 from tenant_ops.loading.merging import merge
 from tenant_ops.loading.operation import execute_load, plan_load
 from tenant_ops.loading.reports import (
     CheckOutcome,
-    ConflictStrategy,
     DatasetLoad,
     DatasetPlan,
+    Drifted,
     FileReport,
     LoadPlan,
     LoadReport,
     MergeReport,
+    Reading,
     SourceFile,
     StageReport,
-    UnknownColumns,
     checks,
 )
 from tenant_ops.loading.sample import checksum, masked_sample
@@ -28,13 +29,16 @@ __all__ = [
     "ConflictStrategy",
     "DatasetLoad",
     "DatasetPlan",
+    "Drift",
+    "Drifted",
     "FileReport",
     "LoadPlan",
     "LoadReport",
     "MergeReport",
+    "Mode",
+    "Reading",
     "SourceFile",
     "StageReport",
-    "UnknownColumns",
     "checks",
     "checksum",
     "execute_load",

@@ -15,8 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tenant_ops.datasets import Dataset
-from tenant_ops.loading.reports import ConflictStrategy, FileReport, LoadPlan, SourceFile
+from tenant_ops.datasets import ConflictStrategy, Dataset
+from tenant_ops.loading.reports import Drifted, FileReport, LoadPlan, SourceFile
 from tenant_ops.tenants import Tenant
 
 
@@ -48,7 +48,7 @@ def fingerprint(dataset: Dataset, plan: LoadPlan) -> str:
     how = (
         [(c.name, c.type, c.nullable, c.unique, c.rules, c.default, c.source) for c in dataset.columns],
         (dataset.key, dataset.foreign_keys, dataset.unique, dataset.orders),
-        (plan.validate, str(plan.unknown_columns)),
+        (plan.validate, str(plan.of(dataset.name).drift), plan.reading.encoding, plan.reading.delimiter),
     )
     return hashlib.sha256(repr(how).encode()).hexdigest()
 
@@ -64,7 +64,7 @@ def open_load(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) 
     ).fetchone()
     if row is None:
         return None
-    return Load(row[0], row[1], tuple(row[2]), tuple(FileReport(**file) for file in row[3]), row[4])
+    return Load(row[0], row[1], tuple(row[2]), tuple(_file(each) for each in row[3]), row[4])
 
 
 def begin(
@@ -156,15 +156,21 @@ def already_loaded(
     definition = fingerprint(dataset, plan)
     latest = {name: (sha256, used, conflict) for name, sha256, used, conflict in rows}
     anywhere = {(sha256, used, conflict) for _, sha256, used, conflict in rows}
-    conflicts = {str(plan.conflict)}
-    if plan.conflict is ConflictStrategy.SKIP:
-        conflicts |= {str(strategy) for strategy in ConflictStrategy}
+    strategy = plan.of(dataset.name).conflict
+    conflicts = {str(strategy)}
+    if strategy is ConflictStrategy.SKIP:
+        conflicts |= {str(each) for each in ConflictStrategy}
     loaded: set[str] = set()
     for file in files:
         wanted = {(file.sha256, definition, conflict) for conflict in conflicts}
         if latest[file.name] in wanted if file.name in latest else wanted & anywhere:
             loaded.add(file.name)
     return loaded
+
+
+def _file(document: dict[str, Any]) -> FileReport:
+    drift = tuple(Drifted(**each) for each in document.pop("drift", ()))
+    return FileReport(**document, drift=drift)
 
 
 def _execute(

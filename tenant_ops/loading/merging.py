@@ -14,13 +14,13 @@ import psycopg
 from psycopg import sql
 
 from tenant_ops.audit import record
-from tenant_ops.datasets import Dataset
+from tenant_ops.datasets import ConflictStrategy, Dataset
 from tenant_ops.loading import ledger
 from tenant_ops.loading.checking import FILE, LINE
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.quarantine import Findings, findings
 from tenant_ops.loading.refusals import in_sentences
-from tenant_ops.loading.reports import ConflictStrategy, LoadPlan, MergeReport, checks
+from tenant_ops.loading.reports import LoadPlan, MergeReport, checks
 from tenant_ops.loading.staging import VIOLATION, count_staged, drop_stage, stage_table
 from tenant_ops.loading.violations import WORK_MEM, mark_violations
 from tenant_ops.platform.errors import InputError, OperationFailed
@@ -49,7 +49,7 @@ def merge(fleet: Fleet, tenant: Tenant, plan: LoadPlan, dataset_name: str) -> Me
             _check_stage(connection, tenant, dataset, load)
             plan_for_whole_sets(connection)
             if plan.validate:
-                mark_violations(fleet, connection, tenant, dataset, load, plan.conflict)
+                mark_violations(fleet, connection, tenant, dataset, load, plan.of(dataset.name).conflict)
             found = findings(connection, tenant, load.id)
         # The quarantine is committed by now: what is too bad to be merged can be looked at.
         _check_limits(tenant, dataset, plan, load, found)
@@ -81,23 +81,27 @@ def _merge(
     started: float,
 ) -> MergeReport:
     plan_for_whole_sets(connection)
+    strategy = plan.of(dataset.name).conflict
     statements = _Statements(tenant, dataset, load)
-    if plan.conflict is ConflictStrategy.FAIL:
+    if strategy is ConflictStrategy.FAIL:
         _refuse_existing(connection, tenant, dataset, load, statements)
     updated = 0
     # First, while what is in the table was there before.
-    if load.columns and plan.conflict in {ConflictStrategy.OVERWRITE, ConflictStrategy.MERGE}:
-        update = statements.update(fill=plan.conflict is ConflictStrategy.MERGE)
+    if load.columns and strategy in {
+        ConflictStrategy.OVERWRITE,
+        ConflictStrategy.MERGE,
+    }:
+        update = statements.update(fill=strategy is ConflictStrategy.MERGE)
         updated = connection.execute(update).rowcount if update else 0
     inserted = connection.execute(statements.insert()).rowcount if load.columns else 0
     marked = found.count() - found.count("schema")
     there = load.staged - marked - inserted
-    skipped = there if plan.conflict is ConflictStrategy.SKIP else 0
+    skipped = there if strategy is ConflictStrategy.SKIP else 0
     report = MergeReport(
         tenant=tenant.slug,
         dataset=dataset.name,
         state="merged",
-        conflict=plan.conflict,
+        conflict=strategy,
         load_id=str(load.id),
         files=tuple(file.name for file in load.files),
         read=sum(file.read for file in load.files),
@@ -112,7 +116,7 @@ def _merge(
         total=_count(connection, tenant, dataset),
         seconds=round(perf_counter() - started, 4),
     )
-    ledger.finish(connection, tenant, load, plan.conflict, as_document(report), fleet.clock())
+    ledger.finish(connection, tenant, load, strategy, as_document(report), fleet.clock())
     drop_stage(connection, tenant, dataset)
     return report
 
@@ -242,7 +246,7 @@ def _unchanged(
         tenant=tenant.slug,
         dataset=dataset.name,
         state="unchanged",
-        conflict=plan.conflict,
+        conflict=plan.of(dataset.name).conflict,
         load_id=None,
         files=(),
         reasons={},

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from tenant_ops.datasets import ConflictStrategy, Drift, Mode
 from tenant_ops.loading import ledger
 from tenant_ops.loading.discovery import find_files
 from tenant_ops.loading.merging import merge
 from tenant_ops.loading.reports import (
-    ConflictStrategy,
     DatasetLoad,
     DatasetPlan,
     LoadPlan,
     LoadReport,
-    UnknownColumns,
 )
 from tenant_ops.loading.staging import stage
 from tenant_ops.platform.errors import InputError
@@ -32,9 +31,10 @@ def plan_load(
     *,
     datasets: Sequence[str] | None = None,
     source: Path | None = None,
-    conflict: ConflictStrategy = ConflictStrategy.OVERWRITE,
+    mode: Mode = Mode.BATCH,
+    conflict: ConflictStrategy | None = None,
+    drift: Drift | None = None,
     batch_rows: int = 100_000,
-    unknown_columns: UnknownColumns = UnknownColumns.REFUSE,
     max_bad_rows: int | None = None,
     max_bad_pct: float | None = None,
     validate: bool = True,
@@ -47,9 +47,10 @@ def plan_load(
         tenant: Whose tables.
         datasets: Names of the datasets to load, all when None.
         source: A folder or file; None is the shipped fixtures of the tenant's version and tier.
-        conflict: What happens to rows that are there already.
+        mode: What the rows are to the rows that are there.
+        conflict: What happens to rows that are there already; None as each dataset says.
+        drift: What happens to columns a dataset does not have; None as each dataset says.
         batch_rows: Most rows read, checked and written at a time.
-        unknown_columns: What happens to a column no dataset has.
         max_bad_rows: Most quarantined rows a dataset may have and still be merged.
         max_bad_pct: The same in percent of the rows read.
         validate: Whether rules, keys and references are checked; types always are.
@@ -70,9 +71,8 @@ def plan_load(
         tenant=tenant.slug,
         source=str(folder),
         datasets=(),
-        conflict=ConflictStrategy(conflict),
+        mode=Mode(mode),
         batch_rows=batch_rows,
-        unknown_columns=UnknownColumns(unknown_columns),
         max_bad_rows=max_bad_rows,
         max_bad_pct=max_bad_pct,
         validate=validate,
@@ -81,13 +81,21 @@ def plan_load(
     parts: list[DatasetPlan] = []
     with fleet.session(tenant) as connection:
         for dataset in chosen:
-            files = found[dataset.name]
-            loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, files, plan)
+            part = DatasetPlan(
+                dataset=dataset.name,
+                files=tuple(found[dataset.name]),
+                skipped=(),
+                conflict=ConflictStrategy(conflict or dataset.conflict),
+                drift=Drift(drift or dataset.drift),
+                newest_by=dataset.newest_by,
+            )
+            alone = replace(plan, datasets=(part,))
+            loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, part.files, alone)
             parts.append(
-                DatasetPlan(
-                    dataset=dataset.name,
-                    files=tuple(file for file in files if file.name not in loaded),
-                    skipped=tuple(file for file in files if file.name in loaded),
+                replace(
+                    part,
+                    files=tuple(file for file in part.files if file.name not in loaded),
+                    skipped=tuple(file for file in part.files if file.name in loaded),
                 )
             )
     return replace(plan, datasets=tuple(parts))
@@ -127,7 +135,7 @@ def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -
     return LoadReport(
         tenant=plan.tenant,
         source=plan.source,
-        conflict=plan.conflict,
+        mode=plan.mode,
         datasets=tuple(loads),
         read=sum(report.read for report in merges),
         inserted=sum(report.inserted for report in merges),

@@ -4,33 +4,31 @@ Here: frozen values and the sums that must hold. Not here: how they come about.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
-from tenant_ops.datasets import Dataset
+from tenant_ops.datasets import ConflictStrategy, Dataset, Drift, Mode
 from tenant_ops.platform.errors import InputError
 
-Format = Literal["csv", "tsv", "json", "ndjson", "parquet", "sqlite"]
+Format = Literal["csv", "tsv", "json", "ndjson", "parquet", "sqlite", "database", "quarantine"]
 
 
-class ConflictStrategy(StrEnum):
-    """What happens to an incoming row whose key is there already."""
+@dataclass(frozen=True)
+class Reading:
+    """How text and databases are read, where the file itself does not say.
 
-    FAIL = "fail"
-    """Nothing of the dataset is merged."""
-    SKIP = "skip"
-    """The row that is there stays as it is."""
-    OVERWRITE = "overwrite"
-    """The incoming row replaces it."""
-    MERGE = "merge"
-    """Incoming values that are not empty replace those that are there."""
+    Attributes:
+        encoding: `auto` (a byte-order mark decides, else UTF-8), `detect` (guessed from the first bytes), or
+            the name of an encoding Python knows.
+        delimiter: What separates values in CSV files; None finds it in the header.
+        query: SQL whose rows are read, for a database source and exactly one dataset.
+        snapshot: Names the moment a source without content hash (a database) is read at: two plans with the
+            same one take it to be the same.
+    """
 
-
-class UnknownColumns(StrEnum):
-    """What happens to a column of a file that the dataset does not have."""
-
-    REFUSE = "refuse"
-    IGNORE = "ignore"
+    encoding: str = "auto"
+    delimiter: str | None = None
+    query: str | None = None
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,13 @@ class SourceFile:
 
     Attributes:
         name: What it is called in reports: its path inside the source folder.
-        path: Where it is.
+        path: Where it is on this machine; for a database, its URL or `env:NAME`, never a password.
         format: How it is written.
         compression: `gz`, `zst` or empty.
         part: The member or table inside the file, when it holds several.
         bytes: Its size on disk.
-        sha256: Hash of its bytes, in hexadecimal.
+        sha256: Hash of its bytes, in hexadecimal; `snapshot:...` for a database.
+        member: The file inside a zip archive that `path` is.
     """
 
     name: str
@@ -54,6 +53,7 @@ class SourceFile:
     part: str | None
     bytes: int
     sha256: str
+    member: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,35 @@ def checks(dataset: Dataset) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Drifted:
+    """One column of a source that is not as the dataset has it.
+
+    Attributes:
+        column: Its name in the source.
+        kind: `unknown` to the dataset, or `missing` from the source.
+        outcome: What was done about it, as a sentence.
+    """
+
+    file: str
+    column: str
+    kind: Literal["unknown", "missing"]
+    outcome: str
+
+
+@dataclass(frozen=True)
 class FileReport:
-    """What was read from one file. `read` is `staged` plus `quarantined`."""
+    """What was read from one file: `read` is `staged` + `quarantined` + `rejected` + `passed_over`.
+
+    Attributes:
+        quarantined: Rows with values that cannot be stored, or that break a rule.
+        rejected: What stands where a row should be and is none; kept in quarantine as text.
+        passed_over: Rows that an incremental load has had before.
+        encoding: What its text was read as.
+        batches: Batches of it that are staged: where an interrupted load goes on.
+        batch_rows: Most rows of those batches.
+        complete: Whether it was read to its end.
+        drift: Columns it has too many or too few.
+    """
 
     name: str
     format: str
@@ -100,6 +127,13 @@ class FileReport:
     read: int
     staged: int
     quarantined: int
+    rejected: int = 0
+    passed_over: int = 0
+    encoding: str = ""
+    batches: int = 0
+    batch_rows: int = 0
+    complete: bool = True
+    drift: tuple[Drifted, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,8 +142,12 @@ class StageReport:
 
     Attributes:
         state: `staged`; `reused` when it was there already; `unchanged` when nothing was to be staged.
-        read: Rows read from the files: `staged` plus `quarantined`.
-        reasons: Quarantined rows by reason; a row with several is counted under the first.
+        read: Rows read from the files: `staged` + `quarantined` + `rejected` + `passed_over`.
+        reasons: Quarantined and rejected rows by reason; a row with several is counted under the first.
+        drift: Columns the files have too many or too few.
+        proposals: Migrations that were proposed because of them, by path.
+        rows_per_second: `read` over `seconds`; None when nothing was read now.
+        mb_per_second: Bytes of the files in 1,000,000 over `seconds`; None when nothing was read now.
     """
 
     tenant: str
@@ -123,6 +161,13 @@ class StageReport:
     reasons: dict[str, int]
     checks: tuple[CheckOutcome, ...]
     seconds: float
+    rejected: int = 0
+    passed_over: int = 0
+    drift: tuple[Drifted, ...] = ()
+    proposals: tuple[str, ...] = ()
+    bytes: int = 0
+    rows_per_second: float | None = None
+    mb_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +176,17 @@ class MergeReport:
 
     Attributes:
         state: `merged`, or `unchanged` when nothing was staged.
-        read: Rows read from the files: `staged` plus those quarantined when staging.
+        read: Rows read from the files: `inserted` + `updated` + `unchanged` + `skipped` + `quarantined` +
+            `rejected` + `passed_over`.
         staged: `inserted` + `updated` + `unchanged` + `skipped` + those quarantined when merging.
-        quarantined: Rows in quarantine after both steps.
-        reasons: The same by reason.
+        skipped: Rows that were left out because a row with their key stays.
+        quarantined: Rows in quarantine after both steps, those of `rejected` not counted.
+        rejected: What stood where a row should be and was none; kept in quarantine as text.
+        passed_over: Rows that an incremental load had had before.
+        reasons: Quarantined and rejected rows by reason.
+        deleted: Rows a full load removed because the files do not have them.
+        safety_backup: The backup that was taken before they were removed.
+        cursor: The latest value of an incremental load's cursor column so far.
         total: Rows in the live table afterwards.
     """
 
@@ -155,6 +207,11 @@ class MergeReport:
     checks: tuple[CheckOutcome, ...]
     total: int
     seconds: float
+    rejected: int = 0
+    passed_over: int = 0
+    deleted: int = 0
+    safety_backup: str | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,11 +221,23 @@ class DatasetPlan:
     Attributes:
         files: What will be read.
         skipped: Files whose bytes were loaded before and change nothing.
+        conflict: What happens to rows that are there already.
+        drift: What happens to columns the dataset does not have.
+        newest_by: The column that says which of two rows is newer, for strategy `newest`.
+        cursor: The column an incremental load goes by; None goes by content hash of the files alone.
+        after: The latest value of that column that was loaded; rows before it are passed over.
+        upcasts: Versions whose changes the rows are brought through, oldest first.
     """
 
     dataset: str
     files: tuple[SourceFile, ...]
     skipped: tuple[SourceFile, ...]
+    conflict: ConflictStrategy = ConflictStrategy.OVERWRITE
+    drift: Drift = Drift.STRICT
+    newest_by: str | None = None
+    cursor: str | None = None
+    after: str | None = None
+    upcasts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,24 +245,28 @@ class LoadPlan:
     """What a load would do: datasets in foreign-key order, and how.
 
     Attributes:
-        conflict: What happens to rows that are there already.
-        unknown_columns: Whether a column the dataset does not have is refused or ignored.
-        max_bad_rows: Most quarantined rows a dataset may have and still be merged; None is no limit.
+        mode: What the rows are to the rows that are there.
+        reading: How text and databases are read.
+        max_bad_rows: Most bad rows a dataset may have and still be merged; None is no limit.
         max_bad_pct: The same in percent of the rows read.
         validate: Whether rules, keys and references are checked; types always are.
         force: Whether files are loaded that were loaded before.
+        parallel_files: Files read at once.
+        replaced: Datasets a full load replaces together: rows of one may go with rows of another.
     """
 
     tenant: str
     source: str
     datasets: tuple[DatasetPlan, ...]
-    conflict: ConflictStrategy = ConflictStrategy.OVERWRITE
+    mode: Mode = Mode.BATCH
     batch_rows: int = 100_000
-    unknown_columns: UnknownColumns = UnknownColumns.REFUSE
+    reading: Reading = Reading()
     max_bad_rows: int | None = None
     max_bad_pct: float | None = None
     validate: bool = True
     force: bool = False
+    parallel_files: int = 1
+    replaced: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -227,7 +300,7 @@ class LoadReport:
 
     tenant: str
     source: str
-    conflict: ConflictStrategy
+    mode: Mode
     datasets: tuple[DatasetLoad, ...]
     read: int
     inserted: int
@@ -236,3 +309,6 @@ class LoadReport:
     skipped: int
     quarantined: int
     seconds: float
+    rejected: int = 0
+    passed_over: int = 0
+    deleted: int = 0

@@ -140,7 +140,7 @@ def _stage_file(
     task = _task(dataset, file)
     with (
         fleet.session(tenant) as connection,
-        open_source(file, dataset, batch_rows=plan.batch_rows, unknown_columns=plan.unknown_columns) as (
+        open_source(file, dataset, batch_rows=plan.batch_rows, drift=plan.of(dataset.name).drift) as (
             batches,
             consumed,
         ),

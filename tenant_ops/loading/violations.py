@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from tenant_ops.datasets import Dataset, ForeignKey
+from tenant_ops.datasets import ConflictStrategy, Dataset, ForeignKey
 from tenant_ops.loading import quarantine
 from tenant_ops.loading.checking import FILE, LINE
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.quarantine import BadRow, Quarantine
-from tenant_ops.loading.reports import ConflictStrategy
 from tenant_ops.loading.staging import VIOLATION, stage_table
 from tenant_ops.tenants import Fleet, Tenant
 

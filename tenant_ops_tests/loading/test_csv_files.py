@@ -25,11 +25,11 @@ def batches(
     *,
     batch_rows: int = 1000,
     delimiter: str = ",",
-    unknown: str = "refuse",
+    unknown: str = "strict",
 ) -> Iterator[Batch]:
     data = content if isinstance(content, bytes) else content.encode()
     stream = Utf8Stream(io.BytesIO(data), io.BytesIO(data), "pairs.csv")
-    return read_csv(stream, dataset, delimiter=delimiter, batch_rows=batch_rows, unknown_columns=unknown)
+    return read_csv(stream, dataset, delimiter=delimiter, batch_rows=batch_rows, drift=unknown)
 
 
 def read(

@@ -54,12 +54,12 @@ def test_headers_and_keys_are_looked_up_never_executed(shop: Shop, spell: str) -
     shop.csv("customers.csv", [("id", "name", spell), (1, "a", "b")])
     with pytest.raises(InputError, match="customers has no column"):
         shop.load()
-    assert shop.load(unknown_columns="ignore").inserted == 1
+    assert shop.load(drift="ignore").inserted == 1
     (shop.folder / "customers.csv").unlink()
     shop.ndjson("customers.ndjson", [{"id": 2, "name": "a", spell: "b"}])
     with pytest.raises(InputError, match="customers has no column"):
         shop.load()
-    assert shop.load(unknown_columns="ignore").inserted == 1
+    assert shop.load(drift="ignore").inserted == 1
 
 
 @pytest.mark.parametrize(

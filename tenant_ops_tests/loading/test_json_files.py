@@ -29,15 +29,15 @@ def array(
     content: str | bytes,
     *,
     member: str | None = None,
-    unknown: str = "refuse",
+    unknown: str = "strict",
     rows: int = 100,
     seed: int | None = None,
 ) -> Iterator[Batch]:
-    return read_json(stream(content, seed), PAIRS, member=member, batch_rows=rows, unknown_columns=unknown)
+    return read_json(stream(content, seed), PAIRS, member=member, batch_rows=rows, drift=unknown)
 
 
-def lines(content: str | bytes, *, unknown: str = "refuse", rows: int = 100) -> Iterator[Batch]:
-    return read_ndjson(stream(content), PAIRS, batch_rows=rows, unknown_columns=unknown)
+def lines(content: str | bytes, *, unknown: str = "strict", rows: int = 100) -> Iterator[Batch]:
+    return read_ndjson(stream(content), PAIRS, batch_rows=rows, drift=unknown)
 
 
 def rows_of(batches: Iterator[Batch]) -> tuple[list[tuple[Any, ...]], list[Reject]]:

@@ -35,9 +35,7 @@ ID = uuid.UUID("0b0e0a4e-3d5a-4a3c-8d0e-6b1f4b8f8a11")
 
 
 def parquet_rows(path: Path, **options: object) -> list[Batch]:
-    return list(
-        read_parquet(path, path.name, THINGS, **{"batch_rows": 2, "unknown_columns": "refuse", **options})
-    )  # pyright: ignore[reportArgumentType]
+    return list(read_parquet(path, path.name, THINGS, **{"batch_rows": 2, "drift": "strict", **options}))  # pyright: ignore[reportArgumentType]
 
 
 def texts(batches: list[Batch], column: str) -> list[str | None]:
@@ -84,7 +82,7 @@ def test_parquet_columns_are_those_of_the_dataset(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"id": [str(ID)], "other": [1]}), path)
     with pytest.raises(InputError, match=r"things\.parquet, column 2: things has no column 'other'"):
         parquet_rows(path)
-    (batch,) = parquet_rows(path, unknown_columns="ignore")
+    (batch,) = parquet_rows(path, drift="ignore")
     assert list(batch.columns) == ["id"]
 
 
@@ -112,7 +110,7 @@ def database(tmp_path: Path) -> Path:
 
 def test_a_sqlite_table_is_read_row_by_row(database: Path) -> None:
     (table,) = sqlite_tables(database, "shop")
-    batches = list(read_sqlite(database, "shop", table, THINGS, batch_rows=2, unknown_columns="refuse"))
+    batches = list(read_sqlite(database, "shop", table, THINGS, batch_rows=2, drift="strict"))
     assert [batch.lines.to_pylist() for batch in batches] == [[1, 2], [3]]
     assert texts(batches, "count") == ["5", None, str(2**62)]
     assert texts(batches, "price") == ["0.99", "12", "1.5"]
@@ -129,7 +127,7 @@ def test_a_sqlite_database_is_only_read(database: Path) -> None:
             sqlite_tables(database, "shop")[0],
             THINGS,
             batch_rows=2,
-            unknown_columns="refuse",
+            drift="strict",
         )
     )
     assert database.read_bytes() == before

@@ -20,7 +20,7 @@ __all__ = ["Batch", "Reject", "open_source", "parts_of"]
 
 @contextmanager
 def open_source(
-    file: SourceFile, dataset: Dataset, *, batch_rows: int, unknown_columns: str
+    file: SourceFile, dataset: Dataset, *, batch_rows: int, drift: str
 ) -> Iterator[tuple[Iterator[Batch], Callable[[], int]]]:
     """A file's rows in batches of at most `batch_rows`, and a function that says how many bytes were read.
 
@@ -30,7 +30,7 @@ def open_source(
     path = Path(file.path)
     if file.format in {"sqlite", "json", "ndjson"}:
         batch_rows = min(batch_rows, ROWS_AS_OBJECTS)
-    options = {"batch_rows": batch_rows, "unknown_columns": unknown_columns}
+    options = {"batch_rows": batch_rows, "drift": drift}
     match file.format:
         case "parquet":
             yield read_parquet(path, file.name, dataset, **options), lambda: 0

@@ -95,9 +95,7 @@ def batch_of_rows(
     return Batch(columns, arrow.array(lines, arrow.int64()), faults + find_invalid(columns), rejects)
 
 
-def columns_of(
-    dataset: Dataset, found: Sequence[str], *, where: str, unknown_columns: str
-) -> dict[str, str | None]:
+def columns_of(dataset: Dataset, found: Sequence[str], *, where: str, drift: str) -> dict[str, str | None]:
     """Which dataset column each source column is, in source order; None for one that is ignored.
 
     Raises:
@@ -110,7 +108,7 @@ def columns_of(
             raise InputError("the column has no name.", where=place, fix="Name it in the header.")
         if name in found[: position - 1]:
             raise InputError(f"the column {name!r} is there twice.", where=place, fix="Keep one of them.")
-        if name not in known and unknown_columns == "refuse":
+        if name not in known and drift == "strict":
             raise unknown_column(dataset, name, place)
     missing = [
         column.source_name

@@ -30,7 +30,7 @@ LONGEST_CSV_ROW = 2 << 20
 
 
 def read_csv(
-    stream: Utf8Stream, dataset: Dataset, *, delimiter: str, batch_rows: int, unknown_columns: str
+    stream: Utf8Stream, dataset: Dataset, *, delimiter: str, batch_rows: int, drift: str
 ) -> Iterator[Batch]:
     """The rows of a CSV file with a header.
 
@@ -40,7 +40,7 @@ def read_csv(
     header, header_lines = _read_header(stream, delimiter)
     where = f"{stream.name}, line {header_lines}"
     _refuse_other_delimiter(header, delimiter, where)
-    names = columns_of(dataset, header, where=where, unknown_columns=unknown_columns)
+    names = columns_of(dataset, header, where=where, drift=drift)
     positions = _Positions(next_line=header_lines + 1)
     for table in _tables(stream, header, delimiter, positions):
         for start in range(0, table.num_rows, batch_rows):

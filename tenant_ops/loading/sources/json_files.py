@@ -32,22 +32,20 @@ def _no_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
 
 
-def read_ndjson(
-    stream: Utf8Stream, dataset: Dataset, *, batch_rows: int, unknown_columns: str
-) -> Iterator[Batch]:
+def read_ndjson(stream: Utf8Stream, dataset: Dataset, *, batch_rows: int, drift: str) -> Iterator[Batch]:
     """One object a line; a line that is none is rejected, blank lines are passed over."""
-    return _batches(stream, dataset, _lines(stream), batch_rows, unknown_columns)
+    return _batches(stream, dataset, _lines(stream), batch_rows, drift)
 
 
 def read_json(
-    stream: Utf8Stream, dataset: Dataset, *, member: str | None, batch_rows: int, unknown_columns: str
+    stream: Utf8Stream, dataset: Dataset, *, member: str | None, batch_rows: int, drift: str
 ) -> Iterator[Batch]:
     """The objects of an array, which is the whole file or one of its members.
 
     Raises:
         InputError: the file is not JSON, or neither an array nor an object of arrays.
     """
-    return _batches(stream, dataset, _elements(_Text(stream), member), batch_rows, unknown_columns)
+    return _batches(stream, dataset, _elements(_Text(stream), member), batch_rows, drift)
 
 
 def members(stream: Utf8Stream) -> tuple[str, ...] | None:
@@ -68,7 +66,7 @@ def _batches(
     dataset: Dataset,
     values: Iterator[tuple[int, Any]],
     batch_rows: int,
-    unknown_columns: str,
+    drift: str,
 ) -> Iterator[Batch]:
     known = {column.source_name for column in dataset.columns}
     rows: list[dict[str, Any]] = []
@@ -81,7 +79,7 @@ def _batches(
         elif not isinstance(value, dict):
             rejects.append(Reject(position, NOT_OBJECT, json.dumps(value, default=str)))
         else:
-            if unknown_columns == "refuse" and not value.keys() <= known:
+            if drift == "strict" and not value.keys() <= known:
                 name = next(name for name in value if name not in known)
                 raise unknown_column(dataset, name, f"{stream.name}, line {position}")
             rows.append(value)

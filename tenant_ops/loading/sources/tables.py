@@ -22,9 +22,7 @@ from tenant_ops.loading.sources.streams import unreadable
 from tenant_ops.platform.errors import InputError
 
 
-def read_parquet(
-    path: Path, name: str, dataset: Dataset, *, batch_rows: int, unknown_columns: str
-) -> Iterator[Batch]:
+def read_parquet(path: Path, name: str, dataset: Dataset, *, batch_rows: int, drift: str) -> Iterator[Batch]:
     """The rows of a Parquet file, a row group at a time.
 
     Raises:
@@ -35,7 +33,7 @@ def read_parquet(
     except (arrow.ArrowException, OSError) as error:
         raise unreadable(name, error) from error
     with file:
-        names = columns_of(dataset, file.schema_arrow.names, where=name, unknown_columns=unknown_columns)
+        names = columns_of(dataset, file.schema_arrow.names, where=name, drift=drift)
         wanted = {source: column for source, column in names.items() if column is not None}
         start = 1
         for rows in file.iter_batches(batch_size=batch_rows, columns=list(wanted)):
@@ -49,7 +47,7 @@ def read_parquet(
 
 
 def read_sqlite(
-    path: Path, name: str, table: str, dataset: Dataset, *, batch_rows: int, unknown_columns: str
+    path: Path, name: str, table: str, dataset: Dataset, *, batch_rows: int, drift: str
 ) -> Iterator[Batch]:
     """The rows of one table of a SQLite database, opened read-only.
 
@@ -58,7 +56,7 @@ def read_sqlite(
     """
     with _open_sqlite(path, name) as connection:
         found = [str(column["name"]) for column in sa.inspect(connection).get_columns(table)]
-        names = columns_of(dataset, found, where=name, unknown_columns=unknown_columns)
+        names = columns_of(dataset, found, where=name, drift=drift)
         present = [column for column in names.values() if column is not None]
         query = sa.select(*(sa.column(source) for source in found)).select_from(sa.table(table))
         result = connection.execution_options(stream_results=True).execute(query)
