@@ -30,7 +30,7 @@ from tenant_ops.backups import (
     verify_backup,
 )
 from tenant_ops.cleanup import CleanupPlan, CleanupReport, execute_cleanup, plan_cleanup
-from tenant_ops.loading import ConflictStrategy, LoadReport, execute_load, plan_load
+from tenant_ops.loading import LoadReport, execute_load, plan_load
 from tenant_ops.migrations import MigrationPlan, MigrationReport, execute_migration, plan_migration
 from tenant_ops.monitoring import MonitoringReport, monitor
 from tenant_ops.tenants import Fleet, ProvisionReport, provision
@@ -92,10 +92,16 @@ class FixtureLoader(_Operator):
         data_types: Sequence[str] | None = None,
         source_path: Path | str | None = None,
         batch_size: int = 100_000,
-        conflict: ConflictStrategy = ConflictStrategy.OVERWRITE,
-        max_bad_rows: int | None = None,
+        **options: Any,
     ) -> LoadReport:
-        """Load files into a tenant; bad rows are quarantined with a reason.
+        """Load rows into a tenant; bad ones are quarantined with a reason.
+
+        Args:
+            tenant_id: Whose tables.
+            data_types: Names of datasets, all when None.
+            source_path: Where the rows are; the shipped fixtures when None.
+            batch_size: Rows read, checked and committed at a time.
+            options: Further arguments of `tenant_ops.loading.plan_load`.
 
         Raises:
             InputError: the tenant, a dataset or a file cannot be used; nothing was loaded.
@@ -106,10 +112,9 @@ class FixtureLoader(_Operator):
                 self.fleet,
                 self.fleet.registry.get(tenant_id).require(),
                 datasets=data_types,
-                source=Path(source_path) if source_path else None,
-                conflict=conflict,
+                source=source_path,
                 batch_rows=batch_size,
-                max_bad_rows=max_bad_rows,
+                **options,
             )
             return execute_load(self.fleet, plan)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tenant_ops.cli import backups, desk, fixtures, tenants
+from tenant_ops.cli import backups, desk, fixtures, loading, tenants
 from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import (
     FINDINGS,
@@ -23,7 +23,6 @@ from tenant_ops.cli.running import (
     show_plans,
     split,
 )
-from tenant_ops.loading import ConflictStrategy
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.reports import as_document
 
@@ -38,6 +37,7 @@ app = typer.Typer(
 app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")
+app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)
 app.command("stop")(desk.stop)
@@ -70,63 +70,6 @@ def init_tenant(
             **({"admin_email": admin_email} if admin_email else {}),
         }
         run(fleet, "init_tenant", as_json=as_json, config={"ops": {"make_tenants": {"config": config}}})
-
-
-@app.command("load-fixtures")
-def load_fixtures(
-    tenant_id: TenantIds,
-    data_types: Annotated[str | None, typer.Option(help="Datasets, as a,b,c; all when left out.")] = None,
-    source_path: Annotated[
-        Path | None, typer.Option(help="Folder or file to load; the tier's shipped fixtures when left out.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=100, help="Rows read and checked at a time.")] = 100_000,
-    conflict: Annotated[
-        ConflictStrategy, typer.Option(help="What happens to a row that is there already.")
-    ] = ConflictStrategy.OVERWRITE,
-    max_bad_rows: Annotated[
-        int | None, typer.Option(min=0, help="More quarantined rows than this fail the dataset.")
-    ] = None,
-    validate_data: Annotated[bool, typer.Option(help="Validate the tenant after loading.")] = False,
-    force: Annotated[bool, typer.Option(help="Load again what was loaded before, unchanged.")] = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Load fixture files into tenants; bad rows are quarantined with file, line, column and reason."""
-    from tenant_ops.loading import plan_load
-
-    with open_fleet() as fleet:
-        datasets = [dataset.name for dataset in fleet.catalog.select(split(data_types))]
-        chosen = chosen_tenants(fleet, tenant_id)
-        plans = [
-            plan_load(
-                fleet,
-                tenant,
-                datasets=datasets,
-                source=source_path,
-                conflict=conflict,
-                force=force,
-                batch_rows=batch_size,
-                max_bad_rows=max_bad_rows,
-            )
-            for tenant in chosen
-        ]
-        if dry_run:
-            show_plans(plans, as_json=as_json, title="load-fixtures: plan")
-            return
-        options: dict[str, Any] = {"conflict": conflict.name, "batch_rows": batch_size, "force": force}
-        options |= {"source_path": str(source_path.resolve())} if source_path else {}
-        options |= {"max_bad_rows": max_bad_rows} if max_bad_rows is not None else {}
-        assets = [[group, name] for name in datasets for group in ("fixtures", "datasets")]
-        run(
-            fleet,
-            "tenant_pipeline" if validate_data else "load_fixtures",
-            as_json=as_json,
-            tenants=chosen,
-            config={"resources": {"load_options": {"config": options}}},
-            assets=[*assets, ["validation_report"]] if validate_data else assets,
-            command="tenant-ops load-fixtures",
-            shown=("merge", "validate"),
-        )
 
 
 @app.command("validate-data")

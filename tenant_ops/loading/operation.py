@@ -17,6 +17,7 @@ from tenant_ops.loading.reports import (
     DatasetPlan,
     LoadPlan,
     LoadReport,
+    Reading,
 )
 from tenant_ops.loading.staging import stage
 from tenant_ops.platform.errors import InputError
@@ -30,15 +31,22 @@ def plan_load(
     tenant: Tenant,
     *,
     datasets: Sequence[str] | None = None,
-    source: Path | None = None,
+    source: Path | str | None = None,
     mode: Mode = Mode.BATCH,
     conflict: ConflictStrategy | None = None,
+    newest_by: str | None = None,
+    incremental_by: str | None = None,
     drift: Drift | None = None,
+    reading: Reading | None = None,
+    source_version: str | None = None,
     batch_rows: int = 100_000,
+    parallel_files: int = 1,
     max_bad_rows: int | None = None,
     max_bad_pct: float | None = None,
     validate: bool = True,
     force: bool = False,
+    replay: bool = False,
+    together: Sequence[str] | None = None,
 ) -> LoadPlan:
     """Look at what a load would do, changing nothing.
 
@@ -46,15 +54,23 @@ def plan_load(
         fleet: The fleet.
         tenant: Whose tables.
         datasets: Names of the datasets to load, all when None.
-        source: A folder or file; None is the shipped fixtures of the tenant's version and tier.
+        source: A folder, file, zip or pattern, an object store's or a database's URL, `env:NAME` for one
+            kept in an environment variable; None is the shipped fixtures of the tenant's version and tier.
         mode: What the rows are to the rows that are there.
         conflict: What happens to rows that are there already; None as each dataset says.
+        newest_by: The column that says which row is newer; None as each dataset says.
+        incremental_by: The column that says how far incremental loads have come; None as each dataset says.
         drift: What happens to columns a dataset does not have; None as each dataset says.
-        batch_rows: Most rows read, checked and written at a time.
+        reading: How text and databases are read; None finds out.
+        source_version: The version the rows were written for; None is found out from the source.
+        batch_rows: Most rows read, checked and committed at a time.
+        parallel_files: Files read at once.
         max_bad_rows: Most quarantined rows a dataset may have and still be merged.
         max_bad_pct: The same in percent of the rows read.
         validate: Whether rules, keys and references are checked; types always are.
         force: Also load files whose bytes were loaded before.
+        replay: Load the rows in quarantine, or `source` as a repaired export of them.
+        together: Datasets that are loaded in the same run, each by a plan of its own; None is these alone.
 
     Raises:
         InputError: a dataset is unknown, or the source is missing or has files that belong to no dataset.
@@ -65,7 +81,7 @@ def plan_load(
             f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
         )
     chosen = fleet.catalog.select(datasets)
-    folder = source or shipped_fixtures(tenant, fleet.catalog.version)
+    folder = Path(source).expanduser() if source else shipped_fixtures(tenant, fleet.catalog.version)
     found = find_files(fleet.catalog, folder, {dataset.name for dataset in chosen})
     plan = LoadPlan(
         tenant=tenant.slug,
@@ -73,6 +89,9 @@ def plan_load(
         datasets=(),
         mode=Mode(mode),
         batch_rows=batch_rows,
+        reading=reading or Reading(),
+        parallel_files=parallel_files,
+        replaced=tuple(together or (dataset.name for dataset in chosen)) if mode is Mode.FULL else (),
         max_bad_rows=max_bad_rows,
         max_bad_pct=max_bad_pct,
         validate=validate,
@@ -87,7 +106,8 @@ def plan_load(
                 skipped=(),
                 conflict=ConflictStrategy(conflict or dataset.conflict),
                 drift=Drift(drift or dataset.drift),
-                newest_by=dataset.newest_by,
+                newest_by=newest_by or dataset.newest_by,
+                cursor=(incremental_by or dataset.cursor) if mode is Mode.INCREMENTAL else None,
             )
             alone = replace(plan, datasets=(part,))
             loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, part.files, alone)

@@ -43,7 +43,7 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
         progress: ProgressParam,
     ) -> dg.MaterializeResult:
         def work(tenant: Tenant) -> MergeReport:
-            plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments())
+            plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments(context))
             # At once when the fixtures asset has staged it already.
             stage(fleet, tenant, plan, dataset.name, progress=progress)
             return merge(fleet, tenant, plan, dataset.name)

@@ -41,7 +41,7 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
         progress: ProgressParam,
     ) -> dg.MaterializeResult:
         def work(tenant: Tenant) -> StageReport:
-            plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments())
+            plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments(context))
             return stage(fleet, tenant, plan, dataset.name, progress=progress)
 
         return batch.run(
