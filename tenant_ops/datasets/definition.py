@@ -12,7 +12,9 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
+from tenant_ops.datasets.fitting import check_transforms
 from tenant_ops.datasets.intake import ConflictStrategy, Drift
+from tenant_ops.datasets.transforms import Hash, Transform, given_inputs, made_columns
 from tenant_ops.platform.errors import InputError
 
 ColumnType = Literal[
@@ -161,6 +163,7 @@ class Dataset:
         drift: What happens to columns it does not have, when a load does not say.
         newest_by: The column that says which of two rows with one key is newer.
         cursor: The column that says how far an incremental load has come, when a load does not say.
+        transforms: What is done to the text of source files before it is read, in order.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Dataset:
     drift: Drift = Drift.STRICT
     newest_by: str | None = None
     cursor: str | None = None
+    transforms: tuple[Transform, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.column_names):
@@ -207,6 +211,7 @@ class Dataset:
             raise InputError(
                 "no primary key; rows could not be merged or compared.", where=f"dataset {self.name!r}"
             )
+        check_transforms(self)
 
     @property
     def source_name(self) -> str:
@@ -222,6 +227,31 @@ class Dataset:
     def by_name(self) -> Mapping[str, Column]:
         """Columns by name."""
         return {column.name: column for column in self.columns}
+
+    @cached_property
+    def reads(self) -> Mapping[str, str]:
+        """What source files may have: each column's name there, and what it is called from then on.
+
+        Those of the dataset's columns, and what its transforms take from the source besides, as it is.
+        """
+        names = {column.source_name: column.name for column in self.columns}
+        given = given_inputs(self.transforms, (*self.column_names, *names))
+        return {**names, **{name: name for name in given}}
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """What source files must have, by its name there: what neither may be null nor is made."""
+        made = made_columns(self.transforms)
+        return frozenset(
+            column.source_name
+            for column in self.columns
+            if not column.nullable and column.default is None and column.name not in made
+        )
+
+    @property
+    def tenant_dependent(self) -> bool:
+        """Whether the same file gives different rows for different tenants."""
+        return any(isinstance(transform, Hash) for transform in self.transforms)
 
     @property
     def private_columns(self) -> tuple[str, ...]:
