@@ -27,7 +27,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "inserted",
         "updated",
         "unchanged",
+        "skipped",
+        "deleted",
         "quarantined",
+        "rejected",
+        "passed_over",
         "rows_after",
         "seconds",
     ),
@@ -38,6 +42,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "cleanup": ("tenant", "rows", "items", "cleanup_id", "undo_until", "backup", "notes", "seconds"),
     "migrate": ("tenant", "from_version", "to_version", "steps", "backup", "message", "seconds"),
 }
+# Shown where one of them is not 0.
+RARE = frozenset({"skipped", "deleted", "rejected", "passed_over"})
 # Laying out ten thousand rows takes rich ten seconds, and nobody reads them.
 MOST_ROWS = 500
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -67,7 +73,7 @@ def print_reports(reports: Sequence[StoredReport]) -> None:
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str) -> None:
     """Rows under the given columns; numbers to the right, with thousands set apart."""
     rows = list(rows)
-    shown = [name for name in columns if any(name in row for row in rows)]
+    shown = [name for name in columns if any(row.get(name) if name in RARE else name in row for row in rows)]
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in shown:
         numeric = all(_is_number(row.get(name)) for row in rows)

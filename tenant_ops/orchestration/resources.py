@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tenant_ops.datasets import Catalog, ConflictStrategy, Drift, Mode
 from tenant_ops.loading import Reading
-from tenant_ops.platform.progress import Progress
+from tenant_ops.platform.progress import Chorus, Lines, Progress
 from tenant_ops.tenants import Fleet
 
 FleetParam = dg.ResourceParam[Fleet]
@@ -96,6 +96,11 @@ class LoadOptions(dg.ConfigurableResource):
                 if key.path[0] == "datasets"
             ],
         }
+
+
+def logged(context: dg.AssetExecutionContext, progress: Progress) -> Progress:
+    """Progress that is also told in the run's log, where the UI shows it: a line every few seconds."""
+    return Chorus(progress, Lines(context.log.info))
 
 
 def _selected(context: dg.AssetExecutionContext) -> set[dg.AssetKey]:

@@ -566,7 +566,7 @@ def test_a_failed_write_leaves_no_file_behind(tmp_path: Path):
         pass
 
     class Interrupting:
-        def start(self, task: str, total: int | None = None) -> None: ...
+        def start(self, task: str, total: int | None = None, *, size: int | None = None) -> None: ...
 
         def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
             raise Interrupted

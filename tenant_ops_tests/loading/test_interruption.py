@@ -99,7 +99,7 @@ def test_staged_files_are_not_read_again_after_a_kill(stocked: Shop) -> None:
     read: list[str] = []
 
     class Watcher(Silent):
-        def start(self, task: str, total: int | None = None) -> None:
+        def start(self, task: str, total: int | None = None, *, size: int | None = None) -> None:
             read.append(task)
 
     report = stage(stocked.fleet, stocked.tenant, stocked.plan(), "customers", progress=Watcher())

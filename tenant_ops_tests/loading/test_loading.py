@@ -253,7 +253,7 @@ def test_progress_tells_rows_and_bytes(shop: Shop) -> None:
     told: list[tuple[str, int, int]] = []
 
     class Recorder:
-        def start(self, task: str, total: int | None = None) -> None:
+        def start(self, task: str, total: int | None = None, *, size: int | None = None) -> None:
             told.append((f"start {task}", 0, 0))
 
         def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002

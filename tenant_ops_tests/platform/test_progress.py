@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tenant_ops.platform.progress import SILENT, Bars, Lines, Progress, duration, size, voice
+from tenant_ops.platform.progress import SILENT, Bars, Chorus, Lines, Progress, duration, size, voice
 
 
 class Terminal(io.StringIO):
@@ -37,7 +37,7 @@ def stream() -> io.StringIO:
 
 @pytest.fixture
 def lines(stream: io.StringIO, clock: Clock) -> Lines:
-    return Lines(stream, every=5, clock=clock)
+    return Lines(lambda line: stream.write(f"{line}\n"), every=5, clock=clock)
 
 
 def test_a_line_says_rows_bytes_rate_and_time_left(lines: Lines, stream: io.StringIO, clock: Clock):
@@ -46,6 +46,28 @@ def test_a_line_says_rows_bytes_rate_and_time_left(lines: Lines, stream: io.Stri
     lines.advance("users", 200_000, bytes=45_000_000)
     said = "users: 200,000 of 1,000,000 rows (20 %), 45.0 MB, 40,000 rows/s, 20 s left\n"
     assert stream.getvalue() == said
+
+
+def test_time_left_goes_by_bytes_where_the_number_of_rows_is_unknown(
+    lines: Lines, stream: io.StringIO, clock: Clock
+):
+    lines.start("users", size=100_000_000)
+    clock.now += 5
+    lines.advance("users", 200_000, bytes=25_000_000)
+    said = "users: 200,000 rows, 25.0 MB of 100.0 MB (25 %), 40,000 rows/s, 15 s left\n"
+    assert stream.getvalue() == said
+
+
+def test_a_chorus_tells_every_voice(clock: Clock):
+    first: list[str] = []
+    second: list[str] = []
+    told = Chorus(Lines(first.append, every=0, clock=clock), Lines(second.append, every=0, clock=clock))
+    told.start("users", 10)
+    clock.now += 1
+    told.advance("users", 5)
+    told.finish("users")
+    assert first == second
+    assert len(first) == 2
 
 
 def test_lines_come_no_more_often_than_every_few_seconds(lines: Lines, stream: io.StringIO, clock: Clock):
@@ -92,14 +114,14 @@ def test_tasks_of_one_name_end_with_the_last(lines: Lines, stream: io.StringIO, 
     assert stream.getvalue().splitlines()[1].startswith("users: 100 rows")
 
 
-@pytest.mark.parametrize("make", [lambda: Lines(io.StringIO()), lambda: Bars(Terminal()), lambda: SILENT])
+@pytest.mark.parametrize("make", [lambda: Lines([].append), lambda: Bars(Terminal()), lambda: SILENT])
 def test_being_told_of_an_unknown_task_does_no_harm(make):
     progress: Progress = make()
     progress.advance("nobody", 1, bytes=1)
     progress.finish("nobody")
 
 
-@pytest.mark.parametrize("make", [lambda: Lines(io.StringIO(), every=0), lambda: Bars(Terminal())])
+@pytest.mark.parametrize("make", [lambda: Lines([].append, every=0), lambda: Bars(Terminal())])
 def test_many_threads_may_tell_at_once(make):
     progress: Progress = make()
 

@@ -9,7 +9,7 @@ from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import SCHEMA_CHECK, stage_verdicts
 from tenant_ops.orchestration.metadata import column_schema, metadata_of
 from tenant_ops.orchestration.operations import operation
-from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam
+from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam, logged
 from tenant_ops.tenants import Tenant
 
 
@@ -42,7 +42,7 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         def work(tenant: Tenant) -> StageReport:
             plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments(context))
-            return stage(fleet, tenant, plan, dataset.name, progress=progress)
+            return stage(fleet, tenant, plan, dataset.name, progress=logged(context, progress))
 
         return batch.run(
             context,
