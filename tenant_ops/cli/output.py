@@ -32,7 +32,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "quarantined",
         "rejected",
         "passed_over",
-        "rows_after",
+        "total",
         "seconds",
     ),
     "validate": ("tenant", "score", "coverage", "findings", "seconds"),
