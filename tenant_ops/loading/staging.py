@@ -140,16 +140,19 @@ def _stage_file(
     task = _task(dataset, file)
     with (
         fleet.session(tenant) as connection,
-        open_source(file, dataset, batch_rows=plan.batch_rows, drift=plan.of(dataset.name).drift) as (
-            batches,
-            consumed,
-        ),
+        open_source(
+            file,
+            dataset,
+            batch_rows=plan.batch_rows,
+            drift=plan.of(dataset.name).drift,
+            reading=plan.reading,
+        ) as source,
         Quarantine(dataset, "schema") as quarantine,
     ):
         if load is None:
             load = ledger.begin(connection, tenant, dataset, fingerprint(dataset, plan), fleet.clock())
             _create_stage(connection, tenant, dataset)
-        columns, batches = _columns(load, dataset, file, batches)
+        columns, batches = _columns(load, dataset, file, source.batches)
         read = bytes_read = 0
         with _copy_into(connection, tenant, dataset, columns) as write:
             for batch in batches:
@@ -159,8 +162,8 @@ def _stage_file(
                 for row in checked.bad:
                     quarantine.add(file.name, row)
                 read += checked.good.num_rows + len(checked.bad)
-                progress.advance(task, batch.rows, bytes=consumed() - bytes_read)
-                bytes_read = consumed()
+                progress.advance(task, batch.rows, bytes=source.consumed() - bytes_read)
+                bytes_read = source.consumed()
         _check_unchanged(file)
         quarantine.write(connection, tenant, load.id, fleet.clock())
         report = FileReport(

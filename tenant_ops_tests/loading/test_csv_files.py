@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.datasets import Column, Dataset
 from tenant_ops.loading.sources.batch import NOT_UTF8, Batch, Reject
+from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.csv_files import LONGEST_CSV_ROW, read_csv
 from tenant_ops.loading.sources.streams import Utf8Stream
 from tenant_ops.platform.errors import InputError
@@ -29,7 +30,8 @@ def batches(
 ) -> Iterator[Batch]:
     data = content if isinstance(content, bytes) else content.encode()
     stream = Utf8Stream(io.BytesIO(data), io.BytesIO(data), "pairs.csv")
-    return read_csv(stream, dataset, delimiter=delimiter, batch_rows=batch_rows, drift=unknown)
+    columns = Columns(dataset, "pairs.csv", unknown)
+    return read_csv(stream, columns, delimiter=delimiter, batch_rows=batch_rows)
 
 
 def read(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.datasets import Column, Dataset
 from tenant_ops.loading.sources.batch import NOT_UTF8, Batch, Reject
+from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.json_files import NOT_JSON, NOT_OBJECT, members, read_json, read_ndjson
 from tenant_ops.loading.sources.streams import LONGEST_ROW, Utf8Stream
 from tenant_ops.platform.errors import InputError
@@ -33,11 +34,12 @@ def array(
     rows: int = 100,
     seed: int | None = None,
 ) -> Iterator[Batch]:
-    return read_json(stream(content, seed), PAIRS, member=member, batch_rows=rows, drift=unknown)
+    columns = Columns(PAIRS, "pairs.json", unknown)
+    return read_json(stream(content, seed), columns, member=member, batch_rows=rows)
 
 
 def lines(content: str | bytes, *, unknown: str = "strict", rows: int = 100) -> Iterator[Batch]:
-    return read_ndjson(stream(content), PAIRS, batch_rows=rows, drift=unknown)
+    return read_ndjson(stream(content), Columns(PAIRS, "pairs.json", unknown), batch_rows=rows)
 
 
 def rows_of(batches: Iterator[Batch]) -> tuple[list[tuple[Any, ...]], list[Reject]]:

@@ -12,6 +12,7 @@ import pytest
 
 from tenant_ops.datasets import Column, Dataset
 from tenant_ops.loading.sources.batch import Batch
+from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.tables import read_parquet, read_sqlite, sqlite_tables
 from tenant_ops.platform.errors import InputError
 
@@ -34,8 +35,8 @@ THINGS = Dataset(
 ID = uuid.UUID("0b0e0a4e-3d5a-4a3c-8d0e-6b1f4b8f8a11")
 
 
-def parquet_rows(path: Path, **options: object) -> list[Batch]:
-    return list(read_parquet(path, path.name, THINGS, **{"batch_rows": 2, "drift": "strict", **options}))  # pyright: ignore[reportArgumentType]
+def parquet_rows(path: Path, drift: str = "strict") -> list[Batch]:
+    return list(read_parquet(path, path.name, Columns(THINGS, path.name, drift), batch_rows=2))
 
 
 def texts(batches: list[Batch], column: str) -> list[str | None]:
@@ -110,7 +111,7 @@ def database(tmp_path: Path) -> Path:
 
 def test_a_sqlite_table_is_read_row_by_row(database: Path) -> None:
     (table,) = sqlite_tables(database, "shop")
-    batches = list(read_sqlite(database, "shop", table, THINGS, batch_rows=2, drift="strict"))
+    batches = list(read_sqlite(database, "shop", table, Columns(THINGS, "shop", "strict"), batch_rows=2))
     assert [batch.lines.to_pylist() for batch in batches] == [[1, 2], [3]]
     assert texts(batches, "count") == ["5", None, str(2**62)]
     assert texts(batches, "price") == ["0.99", "12", "1.5"]
@@ -125,9 +126,8 @@ def test_a_sqlite_database_is_only_read(database: Path) -> None:
             database,
             "shop",
             sqlite_tables(database, "shop")[0],
-            THINGS,
+            Columns(THINGS, "shop", "strict"),
             batch_rows=2,
-            drift="strict",
         )
     )
     assert database.read_bytes() == before

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from tenant_ops.datasets import Dataset
-from tenant_ops.loading.reports import SourceFile
+from tenant_ops.datasets import Dataset, Drift
+from tenant_ops.loading.reports import Drifted, Reading, SourceFile
 from tenant_ops.loading.sources.batch import Batch, Reject
+from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.csv_files import read_csv
 from tenant_ops.loading.sources.json_files import members, read_json, read_ndjson
 from tenant_ops.loading.sources.streams import open_text
@@ -15,39 +17,81 @@ from tenant_ops.loading.sources.tables import read_parquet, read_sqlite, sqlite_
 ROWS_AS_OBJECTS = 20_000
 """Most rows held as Python objects, which take some ten times the memory of columns."""
 
-__all__ = ["Batch", "Reject", "open_source", "parts_of"]
+__all__ = ["Batch", "OpenSource", "Reject", "open_source", "parts_of"]
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source while it is read.
+
+    Attributes:
+        batches: Its rows.
+        consumed: Says how many of its bytes were read so far.
+        encoding: What its text is read as; empty when it is no text.
+    """
+
+    batches: Iterator[Batch]
+    consumed: Callable[[], int]
+    encoding: str
+    _columns: Columns
+
+    @property
+    def drift(self) -> tuple[Drifted, ...]:
+        """Columns it has too many or too few; complete once all rows were read."""
+        return self._columns.drift
+
+    @property
+    def samples(self) -> dict[str, list[str]]:
+        """The first values of each column that was passed over, by its name in the source."""
+        return self._columns.samples
 
 
 @contextmanager
 def open_source(
-    file: SourceFile, dataset: Dataset, *, batch_rows: int, drift: str
-) -> Iterator[tuple[Iterator[Batch], Callable[[], int]]]:
-    """A file's rows in batches of at most `batch_rows`, and a function that says how many bytes were read.
+    file: SourceFile,
+    dataset: Dataset,
+    *,
+    batch_rows: int,
+    drift: Drift | str,
+    reading: Reading,
+    since: tuple[str, str] | None = None,
+) -> Iterator[OpenSource]:
+    """A source's rows in batches of at most `batch_rows`.
+
+    Args:
+        file: Where they are.
+        dataset: What they are rows of.
+        batch_rows: Most rows of a batch.
+        drift: What happens to columns the dataset does not have.
+        reading: How text and databases are read.
+        since: A column of the source and the value its rows begin with. A source that can leave out rows
+            before that does so; others give them all.
 
     Raises:
-        InputError: the file as a whole cannot be used; it says where and why.
+        InputError: the source as a whole cannot be used; it says where and why.
     """
     path = Path(file.path)
     if file.format in {"sqlite", "json", "ndjson"}:
         batch_rows = min(batch_rows, ROWS_AS_OBJECTS)
-    options = {"batch_rows": batch_rows, "drift": drift}
+    columns = Columns(dataset, file.name, drift)
     match file.format:
         case "parquet":
-            yield read_parquet(path, file.name, dataset, **options), lambda: 0
+            batches = read_parquet(path, file.name, columns, batch_rows=batch_rows)
+            yield OpenSource(batches, lambda: 0, "", columns)
         case "sqlite":
-            yield read_sqlite(path, file.name, file.part or "", dataset, **options), lambda: 0
+            batches = read_sqlite(path, file.name, file.part or "", columns, batch_rows=batch_rows)
+            yield OpenSource(batches, lambda: 0, "", columns)
         case _:
             with open_text(path, file.compression, file.name) as stream:
                 match file.format:
-                    case "csv":
-                        batches = read_csv(stream, dataset, delimiter=",", **options)
-                    case "tsv":
-                        batches = read_csv(stream, dataset, delimiter="\t", **options)
                     case "ndjson":
-                        batches = read_ndjson(stream, dataset, **options)
+                        batches = read_ndjson(stream, columns, batch_rows=batch_rows)
                     case "json":
-                        batches = read_json(stream, dataset, member=file.part, **options)
-                yield batches, lambda: stream.consumed
+                        batches = read_json(stream, columns, member=file.part, batch_rows=batch_rows)
+                    case _:
+                        delimiter = "\t" if file.format == "tsv" else ","
+                        batches = read_csv(stream, columns, delimiter=delimiter, batch_rows=batch_rows)
+                yield OpenSource(batches, lambda: stream.consumed, "utf-8", columns)
 
 
 def parts_of(path: Path, format_: str, compression: str, name: str) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ Here: the batch, and making one from Python rows. Not here: any file format.
 # pyright: reportAttributeAccessIssue=false
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,6 @@ import pyarrow.compute as compute
 from tenant_ops.datasets import Dataset
 from tenant_ops.datasets.frames import Fault
 from tenant_ops.loading.sources.streams import INVALID
-from tenant_ops.platform.errors import InputError
 
 NOT_UTF8 = "not valid UTF-8"
 
@@ -66,26 +65,26 @@ def find_invalid(columns: dict[str, arrow.Array]) -> list[Fault]:
 
 def batch_of_rows(
     dataset: Dataset,
-    names: Sequence[str],
-    rows: list[dict[str, Any]],
-    lines: list[int],
+    reads: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    lines: Sequence[int],
     rejects: list[Reject],
 ) -> Batch:
     """Python rows, keyed by source column name, as text.
 
     Args:
         dataset: What they are rows of.
-        names: The dataset's columns that the source has.
+        reads: The columns the source has, by their names in it.
         rows: Values as JSON or a database driver gives them.
         lines: Where each row begins.
         rejects: What else was found on the way.
     """
     columns: dict[str, arrow.Array] = {}
     faults: list[Fault] = []
-    for name in names:
-        column = dataset.by_name[name]
-        spell = _spell_json if column.type == "jsonb" else _spell
-        texts = [None if (value := row.get(column.source_name)) is None else spell(value) for row in rows]
+    for source, name in reads.items():
+        column = dataset.by_name.get(name)
+        as_json = column is not None and column.type == "jsonb"
+        texts = spell((row.get(source) for row in rows), as_json=as_json)
         try:
             columns[name] = arrow.array(texts, arrow.string())
         except UnicodeEncodeError:
@@ -95,43 +94,10 @@ def batch_of_rows(
     return Batch(columns, arrow.array(lines, arrow.int64()), faults + find_invalid(columns), rejects)
 
 
-def columns_of(dataset: Dataset, found: Sequence[str], *, where: str, drift: str) -> dict[str, str | None]:
-    """Which dataset column each source column is, in source order; None for one that is ignored.
-
-    Raises:
-        InputError: a column is unknown, named twice or not named, or a required one is missing.
-    """
-    known = {column.source_name: column.name for column in dataset.columns}
-    for position, name in enumerate(found, 1):
-        place = f"{where}, column {position}"
-        if not name.strip():
-            raise InputError("the column has no name.", where=place, fix="Name it in the header.")
-        if name in found[: position - 1]:
-            raise InputError(f"the column {name!r} is there twice.", where=place, fix="Keep one of them.")
-        if name not in known and drift == "strict":
-            raise unknown_column(dataset, name, place)
-    missing = [
-        column.source_name
-        for column in dataset.columns
-        if column.source_name not in found and not column.nullable and column.default is None
-    ]
-    if missing:
-        raise InputError(
-            f"the columns {', '.join(missing)} of {dataset.name} are missing.",
-            where=where,
-            fix=f"The header has: {', '.join(found)}.",
-        )
-    return {name: known.get(name) for name in found}
-
-
-def unknown_column(dataset: Dataset, name: str, where: str) -> InputError:
-    """The sentence for a column the dataset does not have."""
-    return InputError(
-        f"{dataset.name} has no column {name!r}.",
-        where=where,
-        fix="Remove it, or load with unknown columns ignored. "
-        f"Known columns: {', '.join(column.source_name for column in dataset.columns)}.",
-    )
+def spell(values: Iterable[Any], *, as_json: bool) -> list[str | None]:
+    """Values as text: what stands in a JSON document when that is wanted, else what a person would write."""
+    write = _spell_json if as_json else _spell
+    return [None if value is None else write(value) for value in values]
 
 
 def _spell(value: Any) -> str:

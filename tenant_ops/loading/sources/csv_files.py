@@ -20,8 +20,8 @@ import pyarrow as arrow
 import pyarrow.compute as compute
 from pyarrow import csv as arrow_csv
 
-from tenant_ops.datasets import Dataset
-from tenant_ops.loading.sources.batch import Batch, Reject, columns_of, find_invalid
+from tenant_ops.loading.sources.batch import Batch, Reject, find_invalid
+from tenant_ops.loading.sources.columns import SAMPLES, Columns
 from tenant_ops.loading.sources.streams import Utf8Stream, too_long
 from tenant_ops.platform.errors import InputError
 
@@ -29,9 +29,7 @@ LONGEST_CSV_ROW = 2 << 20
 """Bytes of the longest row; also what Arrow reads at a time, of which it holds some 15 in memory."""
 
 
-def read_csv(
-    stream: Utf8Stream, dataset: Dataset, *, delimiter: str, batch_rows: int, drift: str
-) -> Iterator[Batch]:
+def read_csv(stream: Utf8Stream, columns: Columns, *, delimiter: str, batch_rows: int) -> Iterator[Batch]:
     """The rows of a CSV file with a header.
 
     Raises:
@@ -40,11 +38,11 @@ def read_csv(
     header, header_lines = _read_header(stream, delimiter)
     where = f"{stream.name}, line {header_lines}"
     _refuse_other_delimiter(header, delimiter, where)
-    names = columns_of(dataset, header, where=where, drift=drift)
+    names = columns.match(header, where)
     positions = _Positions(next_line=header_lines + 1)
     for table in _tables(stream, header, delimiter, positions):
         for start in range(0, table.num_rows, batch_rows):
-            yield _batch(table.slice(start, batch_rows), names, positions)
+            yield _batch(table.slice(start, batch_rows), names, positions, columns)
     rejects = positions.place_rest()
     if stream.quotes % 2 and positions.last_spans_lines and stream.last != b'"':
         raise InputError(
@@ -190,7 +188,9 @@ def _tables(
         raise InputError(f"the file cannot be read as CSV: {error}.", where=stream.name) from error
 
 
-def _batch(table: arrow.RecordBatch, names: dict[str, str | None], positions: _Positions) -> Batch:
+def _batch(
+    table: arrow.RecordBatch, names: dict[str, str | None], positions: _Positions, columns: Columns
+) -> Batch:
     breaks = reduce(
         np.add,
         (
@@ -203,7 +203,10 @@ def _batch(table: arrow.RecordBatch, names: dict[str, str | None], positions: _P
     blank = reduce(compute.and_, map(compute.is_null, table.columns))
     if compute.any(blank).as_py():
         table, numbers = table.filter(compute.invert(blank)), numbers.filter(compute.invert(blank))
-    columns = {
-        name: column for name, column in zip(names.values(), table.columns, strict=True) if name is not None
-    }
-    return Batch(columns, numbers, find_invalid(columns), rejects)
+    texts: dict[str, arrow.Array] = {}
+    for (source, name), text in zip(names.items(), table.columns, strict=True):
+        if name is None:
+            columns.sample(source, text.drop_null()[:SAMPLES].to_pylist())
+        else:
+            texts[name] = text
+    return Batch(texts, numbers, find_invalid(texts), rejects)

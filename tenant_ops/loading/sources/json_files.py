@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tenant_ops.datasets import Dataset
-from tenant_ops.loading.sources.batch import Batch, Reject, batch_of_rows, unknown_column
+from tenant_ops.loading.sources.batch import Batch, Reject, batch_of_rows
+from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.streams import LONGEST_ROW, Utf8Stream, too_long
 from tenant_ops.platform.errors import InputError
 
@@ -32,20 +32,20 @@ def _no_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
 
 
-def read_ndjson(stream: Utf8Stream, dataset: Dataset, *, batch_rows: int, drift: str) -> Iterator[Batch]:
+def read_ndjson(stream: Utf8Stream, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
     """One object a line; a line that is none is rejected, blank lines are passed over."""
-    return _batches(stream, dataset, _lines(stream), batch_rows, drift)
+    return _batches(stream, columns, _lines(stream), batch_rows)
 
 
 def read_json(
-    stream: Utf8Stream, dataset: Dataset, *, member: str | None, batch_rows: int, drift: str
+    stream: Utf8Stream, columns: Columns, *, member: str | None, batch_rows: int
 ) -> Iterator[Batch]:
     """The objects of an array, which is the whole file or one of its members.
 
     Raises:
         InputError: the file is not JSON, or neither an array nor an object of arrays.
     """
-    return _batches(stream, dataset, _elements(_Text(stream), member), batch_rows, drift)
+    return _batches(stream, columns, _elements(_Text(stream), member), batch_rows)
 
 
 def members(stream: Utf8Stream) -> tuple[str, ...] | None:
@@ -62,13 +62,8 @@ def members(stream: Utf8Stream) -> tuple[str, ...] | None:
 
 
 def _batches(
-    stream: Utf8Stream,
-    dataset: Dataset,
-    values: Iterator[tuple[int, Any]],
-    batch_rows: int,
-    drift: str,
+    stream: Utf8Stream, columns: Columns, values: Iterator[tuple[int, Any]], batch_rows: int
 ) -> Iterator[Batch]:
-    known = {column.source_name for column in dataset.columns}
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     rejects: list[Reject] = []
@@ -79,16 +74,15 @@ def _batches(
         elif not isinstance(value, dict):
             rejects.append(Reject(position, NOT_OBJECT, json.dumps(value, default=str)))
         else:
-            if drift == "strict" and not value.keys() <= known:
-                name = next(name for name in value if name not in known)
-                raise unknown_column(dataset, name, f"{stream.name}, line {position}")
+            columns.see(value, f"{stream.name}, line {position}")
             rows.append(value)
             lines.append(position)
         if len(rows) + len(rejects) >= batch_rows:
-            yield batch_of_rows(dataset, dataset.column_names, rows, lines, rejects)
+            yield batch_of_rows(columns.dataset, columns.dataset.reads, rows, lines, rejects)
             rows, lines, rejects = [], [], []
+    columns.end()
     if rows or rejects:
-        yield batch_of_rows(dataset, dataset.column_names, rows, lines, rejects)
+        yield batch_of_rows(columns.dataset, columns.dataset.reads, rows, lines, rejects)
 
 
 def _lines(stream: Utf8Stream) -> Iterator[tuple[int, Any]]:

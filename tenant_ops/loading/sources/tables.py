@@ -16,13 +16,14 @@ import pyarrow.parquet as parquet
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from tenant_ops.datasets import Column, Dataset
-from tenant_ops.loading.sources.batch import Batch, batch_of_rows, columns_of, find_invalid
+from tenant_ops.datasets import Column
+from tenant_ops.loading.sources.batch import Batch, batch_of_rows, find_invalid, spell
+from tenant_ops.loading.sources.columns import SAMPLES, Columns
 from tenant_ops.loading.sources.streams import unreadable
 from tenant_ops.platform.errors import InputError
 
 
-def read_parquet(path: Path, name: str, dataset: Dataset, *, batch_rows: int, drift: str) -> Iterator[Batch]:
+def read_parquet(path: Path, name: str, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
     """The rows of a Parquet file, a row group at a time.
 
     Raises:
@@ -33,22 +34,21 @@ def read_parquet(path: Path, name: str, dataset: Dataset, *, batch_rows: int, dr
     except (arrow.ArrowException, OSError) as error:
         raise unreadable(name, error) from error
     with file:
-        names = columns_of(dataset, file.schema_arrow.names, where=name, drift=drift)
+        names = columns.match(file.schema_arrow.names, name)
+        _sample(file, columns)
         wanted = {source: column for source, column in names.items() if column is not None}
         start = 1
         for rows in file.iter_batches(batch_size=batch_rows, columns=list(wanted)):
-            columns = {
-                column: _as_text(rows.column(source), dataset.by_name[column])
+            texts = {
+                column: _as_text(rows.column(source), columns.dataset.by_name.get(column))
                 for source, column in wanted.items()
             }
             numbers = arrow.array(range(start, start + rows.num_rows), arrow.int64())
             start += rows.num_rows
-            yield Batch(columns, numbers, find_invalid(columns))
+            yield Batch(texts, numbers, find_invalid(texts))
 
 
-def read_sqlite(
-    path: Path, name: str, table: str, dataset: Dataset, *, batch_rows: int, drift: str
-) -> Iterator[Batch]:
+def read_sqlite(path: Path, name: str, table: str, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
     """The rows of one table of a SQLite database, opened read-only.
 
     Raises:
@@ -56,15 +56,17 @@ def read_sqlite(
     """
     with _open_sqlite(path, name) as connection:
         found = [str(column["name"]) for column in sa.inspect(connection).get_columns(table)]
-        names = columns_of(dataset, found, where=name, drift=drift)
-        present = [column for column in names.values() if column is not None]
+        names = columns.match(found, name)
+        present = {source: column for source, column in names.items() if column is not None}
         query = sa.select(*(sa.column(source) for source in found)).select_from(sa.table(table))
         result = connection.execution_options(stream_results=True).execute(query)
         start = 1
         for rows in result.mappings().partitions(batch_rows):
             numbers = list(range(start, start + len(rows)))
             start += len(rows)
-            yield batch_of_rows(dataset, present, [dict(row) for row in rows], numbers, [])
+            for source in columns.samples:
+                columns.sample(source, (row[source] for row in rows))
+            yield batch_of_rows(columns.dataset, present, [dict(row) for row in rows], numbers, [])
 
 
 def sqlite_tables(path: Path, name: str) -> tuple[str, ...]:
@@ -89,7 +91,15 @@ def _open_sqlite(path: Path, name: str) -> Iterator[sa.Connection]:
         raise InputError(f"the database cannot be read: {error.orig}.", where=name) from error
 
 
-def _as_text(values: arrow.Array, column: Column) -> arrow.Array:
+def _sample(file: parquet.ParquetFile, columns: Columns) -> None:
+    if columns.samples:
+        for rows in file.iter_batches(batch_size=SAMPLES, columns=list(columns.samples)):
+            for source in columns.samples:
+                columns.sample(source, _as_text(rows.column(source), None).to_pylist())
+            return
+
+
+def _as_text(values: arrow.Array, column: Column | None) -> arrow.Array:
     kind = values.type
     if arrow.types.is_dictionary(kind):
         values = values.dictionary_decode()
@@ -97,8 +107,7 @@ def _as_text(values: arrow.Array, column: Column) -> arrow.Array:
     if arrow.types.is_timestamp(kind) and kind.tz is not None:
         # Arrow spells the wall clock of the zone, so go by UTC.
         return compute.cast(values.cast(arrow.timestamp(kind.unit, tz="UTC")), arrow.string())
-    if arrow.types.is_nested(kind) or arrow.types.is_binary(kind) or column.type == "jsonb":
-        only = Dataset("values", "", (column,), (column.name,))
-        rows = [{column.source_name: value} for value in values.to_pylist()]
-        return batch_of_rows(only, (column.name,), rows, list(range(len(rows))), []).columns[column.name]
+    as_json = column is not None and column.type == "jsonb"
+    if arrow.types.is_nested(kind) or arrow.types.is_binary(kind) or as_json:
+        return arrow.array(spell(values.to_pylist(), as_json=as_json), arrow.string())
     return compute.cast(values, arrow.string())
