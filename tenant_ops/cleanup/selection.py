@@ -2,13 +2,15 @@
 
 Here: the conditions, as SQL, and counting by them. Not here: moving the rows (`rows.py`).
 
-A row is *doomed* when its own retention says so or a row it refers to by ON DELETE CASCADE is doomed. It is
-*held* when a row that stays refers to it by ON DELETE RESTRICT: held rows stay, and so does whatever could
-only go together with them. All conditions are EXISTS over keys: an IN list of a million doomed parents would
-not fit the server's working memory and be searched once per row.
+A row is *doomed* when its own retention says so or a row it refers to by ON DELETE CASCADE is doomed, unless
+it is *kept*. A row keeps what it refers to by ON DELETE RESTRICT when its own retention lets it stay, even if
+it could go with another row, and a kept row keeps what it refers to by CASCADE or RESTRICT. So which rows are
+doomed does not change while they go, table by table: no row is kept by one that goes. Conditions are EXISTS
+over keys: an IN list of a million doomed parents would not fit the server's working memory and be searched
+once per row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -94,8 +96,7 @@ class Selection:
 
     def doomed(self, table: str, row: sql.Composable) -> sql.Composable:
         """The condition that the row of `table` under the alias `row` goes."""
-        own = [ref for ref in self.structure.to(table, "cascade") if ref.child == table]
-        return self._descends(table, row, own[0]) if own else self._doomed_itself(table, row)
+        return self._falls(table, row, self.doomed, self._kept)
 
     def free(self, table: str, row: sql.Composable) -> sql.Composable:
         """The condition that deleting the row under `row` takes no other row along and is not refused.
@@ -104,10 +105,7 @@ class Selection:
         """
 
         def another(child_table: str, child: sql.Composable) -> sql.Composable:
-            if child_table != table:
-                return TRUE
-            place = sql.SQL("({0}.tableoid, {0}.ctid)")
-            return sql.SQL("{} <> {}").format(place.format(child), place.format(row))
+            return _differ(child, row) if child_table == table else TRUE
 
         needed = [
             self._exists(ref.child, partial(ref.matches, parent=row), another)
@@ -135,8 +133,8 @@ class Selection:
         ).fetchone()
         assert found is not None
         rows, cascaded, oldest, newest, size = found
-        held = self._held(table, row)
-        held_rows = self._count(connection, table, _all([self._past(table, row), held])) if held else 0
+        kept = self._kept(table, row)
+        held_rows = self._count(connection, table, _all([self._past(table, row), kept])) if kept else 0
         return Counted(rows, cascaded, held_rows, size, oldest, newest)
 
     def count_links(self, connection: psycopg.Connection, ref: Reference) -> int:
@@ -153,32 +151,75 @@ class Selection:
         assert found is not None
         return found[0]
 
-    def _doomed_itself(self, table: str, row: sql.Composable) -> sql.Composable:
-        causes = [self._past(table, row)] if table in self.limits else []
-        causes += [
-            self._exists(ref.parent, partial(ref.matches, row), self.doomed)
-            for ref in self.structure.references
-            if ref.child == table != ref.parent and ref.on_delete == "cascade" and ref.parent in self.tables
-        ]
-        held = self._held(table, row)
-        return _all([_any(causes), _not(held)]) if held else _any(causes)
+    def _reached(self, table: str, row: sql.Composable) -> sql.Composable:
+        """The row would be doomed if no row were kept."""
+        return self._falls(table, row, self._reached, lambda _table, _row: None)
 
-    def _held(self, table: str, row: sql.Composable) -> sql.Composable | None:
-        causes = [
-            self._exists(ref.child, partial(ref.matches, parent=row), self._stays)
-            for ref in self.structure.to(table, "restrict")
-        ]
-        for ref in self.structure.to(table, "cascade"):
-            if ref.child != table and self._held(ref.child, row):
-                matches = partial(ref.matches, parent=row)
-                causes.append(self._exists(ref.child, matches, self._is_held))
-        return _any(causes) if causes else None
+    def _falls(
+        self,
+        table: str,
+        row: sql.Composable,
+        parent_falls: Condition,
+        stays: Callable[[str, sql.Composable], sql.Composable | None],
+    ) -> sql.Composable:
+        """The row does not stay, and is past its time or has a parent by CASCADE that falls."""
 
-    def _is_held(self, table: str, row: sql.Composable) -> sql.Composable:
-        return self._held(table, row) or FALSE
+        def itself(row: sql.Composable) -> sql.Composable:
+            causes = [self._past(table, row)] if table in self.limits else []
+            causes += [
+                self._exists(ref.parent, partial(ref.matches, row), parent_falls)
+                for ref in self.structure.references
+                if ref.child == table != ref.parent
+                and ref.on_delete == "cascade"
+                and ref.parent in self.tables
+            ]
+            staying = stays(table, row)
+            return _all([_any(causes), _not(staying)]) if staying else _any(causes)
 
-    def _stays(self, table: str, row: sql.Composable) -> sql.Composable:
-        return _not(self._past(table, row))
+        own = [ref for ref in self.structure.to(table, "cascade") if ref.child == table]
+        return self._in_line(table, row, itself, own, down=True) if own else itself(row)
+
+    def _kept(self, table: str, row: sql.Composable) -> sql.Composable | None:
+        """The row is kept; None when none of the table can be."""
+        if table not in self._keepers:
+            return None
+        referring = self.structure.to(table, "cascade", "restrict")
+        keeping = [ref for ref in self.structure.references if ref.child == table and self._may_keep(ref)]
+        keepers = [ref for ref in referring if ref.child in self._keepers and ref.child != table]
+
+        def itself(row: sql.Composable) -> sql.Composable:
+            def reached(parent: str, other: sql.Composable) -> sql.Composable:
+                found = self._reached(parent, other)
+                return _all([_differ(other, row), found]) if parent == table else found
+
+            needed = [self._exists(ref.parent, partial(ref.matches, row), reached) for ref in keeping]
+            keeps = [_all([_not(self._past(table, row)), _any(needed)])] if needed else []
+            kept = [
+                self._exists(ref.child, partial(ref.matches, parent=row), self._is_kept) for ref in keepers
+            ]
+            return _any(keeps + kept)
+
+        own = [ref for ref in referring if ref.child == table]
+        return self._in_line(table, row, itself, own, down=False) if own else itself(row)
+
+    def _is_kept(self, table: str, row: sql.Composable) -> sql.Composable:
+        return self._kept(table, row) or FALSE
+
+    def _may_keep(self, ref: Reference) -> bool:
+        return ref.on_delete == "restrict" and ref.parent in self.tables
+
+    @cached_property
+    def _keepers(self) -> frozenset[str]:
+        """Tables with rows that may be kept."""
+        known, added = set(), {ref.child for ref in self.structure.references if self._may_keep(ref)}
+        while added - known:
+            known |= added
+            added = {
+                ref.parent
+                for ref in self.structure.references
+                if ref.child in known and ref.on_delete in {"cascade", "restrict"}
+            }
+        return frozenset(known)
 
     def _past(self, table: str, row: sql.Composable) -> sql.Composable:
         limit = self.limits.get(table)
@@ -197,25 +238,35 @@ class Selection:
             self.name(table), other, matches(other), condition(table, other)
         )
 
-    def _descends(self, table: str, row: sql.Composable, own: Reference) -> sql.Composable:
-        """Doomed in a table that refers to itself: the row, or one above it, is doomed by itself."""
-        top, below, line = self._alias(), self._alias(), self._alias()
-        key = [sql.Identifier(column) for column in own.parent_columns]
+    def _in_line(
+        self,
+        table: str,
+        row: sql.Composable,
+        itself: Callable[[sql.Composable], sql.Composable],
+        own: Sequence[Reference],
+        *,
+        down: bool,
+    ) -> sql.Composable:
+        """In a table that refers to itself: `itself` holds for the row, or one above (`down`) or below."""
+        first, following, line = self._alias(), self._alias(), self._alias()
+        columns = sorted({c for ref in own for c in (ref.parent_columns if down else ref.child_columns)})
+        names = [sql.Identifier(name) for name in ("tableoid", "ctid", *columns)]
+        steps = [ref.matches(following, line) if down else ref.matches(line, following) for ref in own]
         return sql.SQL(
-            """({of_row}) IN (WITH RECURSIVE {line} AS (
-                SELECT {of_top} FROM {table} AS {top} WHERE {doomed}
-                UNION SELECT {of_below} FROM {table} AS {below} JOIN {line} ON {matches}
-            ) SELECT * FROM {line})"""
+            """{place} IN (WITH RECURSIVE {line} AS (
+                SELECT {of_first} FROM {table} AS {first} WHERE {itself}
+                UNION SELECT {of_following} FROM {table} AS {following} JOIN {line} ON {step}
+            ) SELECT tableoid, ctid FROM {line})"""
         ).format(
-            of_row=_columns(row, key),
-            of_top=_columns(top, key),
-            of_below=_columns(below, key),
+            place=_place(row),
+            of_first=_columns(first, names),
+            of_following=_columns(following, names),
             line=line,
             table=self.name(table),
-            top=top,
-            below=below,
-            doomed=self._doomed_itself(table, top),
-            matches=own.matches(below, line),
+            first=first,
+            following=following,
+            itself=itself(first),
+            step=_any(steps),
         )
 
     def _alias(self) -> sql.Identifier:
@@ -237,6 +288,14 @@ class Selection:
             where=f"schema {self.structure.schema}",
             fix="Change that foreign key, or leave the table's dataset out.",
         )
+
+
+def _place(row: sql.Composable) -> sql.Composable:
+    return sql.SQL("({0}.tableoid, {0}.ctid)").format(row)
+
+
+def _differ(one: sql.Composable, other: sql.Composable) -> sql.Composable:
+    return sql.SQL("{} <> {}").format(_place(one), _place(other))
 
 
 def _columns(row: sql.Composable, names: list[sql.Identifier]) -> sql.Composable:

@@ -1,12 +1,12 @@
 """Undoing a cleanup: every row, cascaded rows and emptied references included, comes back as it was."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tenant_ops.audit import history
@@ -14,7 +14,7 @@ from tenant_ops.cleanup import execute_cleanup, past_cleanups, plan_cleanup, und
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops_tests.cleanup.conftest import NOW
-from tenant_ops_tests.cleanup.making import USERS, contents, fill, rows
+from tenant_ops_tests.cleanup.making import AGES, USERS, contents, fill, rows
 
 
 def clean(fleet: Fleet, tenant: Tenant, **options: object) -> str:
@@ -202,6 +202,44 @@ def test_expired_trash_is_purged_by_the_next_cleanup_and_can_no_longer_be_undone
 
 
 ACTIONS = st.sampled_from(["CASCADE", "SET NULL", "RESTRICT"])
+PARENTS = {"a": ("sessions",), "b": ("a",), "c": ("a", "b")}
+SIGN_INS = USERS * len(AGES)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the tenant's own, with rows numbered from 1.
+
+    Attributes:
+        up: What happens to a row when the row of the same table it refers to is deleted.
+        down: The same for the rows of each of the table's `PARENTS`.
+        rows: For each row what it refers to: number in its own table, then in each parent.
+    """
+
+    up: str
+    down: tuple[str, ...]
+    rows: tuple[tuple[int | None, ...], ...] = ()
+
+
+NONE = Table("CASCADE", ("CASCADE", "CASCADE"))
+
+
+@st.composite
+def tables_below_sessions(draw: st.DrawFn) -> dict[str, Table]:
+    """Three tables below `sessions` and themselves, any actions, any rows; a row may refer to itself."""
+    made: dict[str, Table] = {}
+    for name, parents in PARENTS.items():
+        found = [SIGN_INS if parent == "sessions" else len(made[parent].rows) for parent in parents]
+        numbers = [st.none() | st.integers(1, most) if most else st.none() for most in found]
+        made[name] = Table(
+            draw(ACTIONS),
+            tuple(draw(ACTIONS) for _ in parents),
+            tuple(
+                (draw(st.none() | st.integers(1, number)), *(draw(choice) for choice in numbers))
+                for number in range(1, draw(st.integers(0, 6)) + 1)
+            ),
+        )
+    return made
 
 
 @settings(
@@ -209,34 +247,43 @@ ACTIONS = st.sampled_from(["CASCADE", "SET NULL", "RESTRICT"])
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(data=st.data())
+@example(
+    {  # b's fourth row goes with a's, and its third, which it refers to by RESTRICT, would go one step later
+        "a": Table("CASCADE", ("CASCADE",), ((None, None), (None, 3), (None, None), (None, 7))),
+        "b": Table("RESTRICT", ("CASCADE",), ((None, None), (None, None), (None, 2), (3, 4))),
+        "c": NONE,
+    }
+)
+@example(
+    {
+        "a": Table("RESTRICT", ("CASCADE",), ((None, 4), (1, 3))),
+        "b": Table("CASCADE", ("CASCADE",)),
+        "c": NONE,
+    }
+)
+@example(
+    {  # a row of b needs the second row of a, which would go with the first, which refers to itself
+        "a": Table("CASCADE", ("CASCADE",), ((1, 3), (1, None))),
+        "b": Table("CASCADE", ("RESTRICT",), ((1, 2),)),
+        "c": NONE,
+    }
+)
+@example(
+    {  # a row that refers to itself by RESTRICT keeps nobody
+        "a": Table("RESTRICT", ("CASCADE",), ((1, 3),)),
+        "b": Table("RESTRICT", ("CASCADE",), ((1, 1),)),
+        "c": NONE,
+    }
+)
+@given(tables=tables_below_sessions())
 def test_whatever_refers_to_whatever_the_plan_is_exact_and_undo_brings_all_back(
-    fleet: Fleet, new_tenant: Callable[..., Tenant], data: st.DataObject
+    fleet: Fleet, new_tenant: Callable[..., Tenant], tables: dict[str, Table]
 ) -> None:
-    """Three tables of the tenant's own below `sessions` and themselves, any actions, any rows."""
     tenant = new_tenant(f"t{uuid4().hex[:12]}", "professional")
     fill(fleet, tenant, NOW)
-    sign_ins = [row[0] for row in rows(fleet, tenant, "SELECT session_id FROM sessions")]
     with fleet.session(tenant) as connection:
-        for name, parents in {"a": "sessions", "b": "a", "c": "ab"}.items():
-            known = ["sessions"] if parents == "sessions" else list(parents)
-            connection.execute(
-                f"CREATE TABLE {name} (id int PRIMARY KEY, up int "  # pyright: ignore[reportArgumentType]
-                f"REFERENCES {name} ON DELETE {data.draw(ACTIONS)})"
-            )
-            for parent in known:
-                connection.execute(
-                    f"ALTER TABLE {name} ADD {parent}_id {'uuid' if parent == 'sessions' else 'int'} "  # pyright: ignore[reportArgumentType]
-                    f"REFERENCES {parent} ON DELETE {data.draw(ACTIONS)}"
-                )
-            for number in range(1, data.draw(st.integers(0, 6)) + 1):
-                up = data.draw(st.none() | st.integers(1, number))
-                values: list[object] = [number, up]
-                for parent in known:
-                    ids = sign_ins if parent == "sessions" else _ids(connection, parent)
-                    values.append(data.draw(st.sampled_from([None, *ids])))
-                places = ", ".join(["%s"] * len(values))
-                connection.execute(f"INSERT INTO {name} VALUES ({places})", values)  # pyright: ignore[reportArgumentType]
+        for name, table in tables.items():
+            _make(connection, name, table)
     before = contents(fleet, tenant)
     plan = plan_cleanup(fleet, tenant, types=["expired"])
     planned = {item.subject: item.count for item in plan.items if item.unit == "rows" and item.count}
@@ -248,8 +295,21 @@ def test_whatever_refers_to_whatever_the_plan_is_exact_and_undo_brings_all_back(
     assert contents(fleet, tenant) == before
 
 
-def _ids(connection, table: str) -> list[int]:
-    return [row[0] for row in connection.execute(f"SELECT id FROM {table}")]
+def _make(connection, name: str, table: Table) -> None:
+    connection.execute(
+        f"CREATE TABLE {name} (id int PRIMARY KEY, up int REFERENCES {name} ON DELETE {table.up})"
+    )
+    for parent, action in zip(PARENTS[name], table.down, strict=True):
+        kind = "uuid" if parent == "sessions" else "int"
+        connection.execute(
+            f"ALTER TABLE {name} ADD {parent}_id {kind} REFERENCES {parent} ON DELETE {action}"
+        )
+    sign_ins = [row[0] for row in connection.execute("SELECT session_id FROM sessions ORDER BY 1")]
+    for number, (up, *parents) in enumerate(table.rows, start=1):
+        if name == "a" and parents[0]:
+            parents = [sign_ins[parents[0] - 1]]
+        values = [number, up, *parents]
+        connection.execute(f"INSERT INTO {name} VALUES ({', '.join(['%s'] * len(values))})", values)
 
 
 def _columns(connection, tenant: Tenant, table: str) -> set[str]:
