@@ -1,6 +1,7 @@
-"""The quarantine: rows that were left out of a load, with file, line, column, masked value and reason.
+"""Entries of the quarantine: file, line, column, masked value and reason of what is wrong with a row.
 
-Here: writing and summing it up. Not here: why a row is bad (`checking.py`, `violations.py`).
+Here: writing them and summing them up. Not here: why a row is bad (`checking.py`, `violations.py`), and what
+operators do with it (the other modules of this folder).
 
 One entry for each thing wrong with a row; the first of them carries the whole row, so entries with `raw`
 count rows. The schema it is in is open to the tenant's owner role only.
@@ -89,10 +90,12 @@ class Quarantine:
             return None
         shown: list[str] = []
         for name in columns.split(", "):
-            column = self._dataset.by_name[name]
-            value = raw.get(column.source_name)
+            column = self._dataset.by_name.get(name)
+            value = raw.get(column.source_name if column else name)
             text = "" if value is None else str(value)[:LONGEST_VALUE]
-            shown.append(mask(text, column.privacy) or "" if text and column.privacy else text)
+            # Nobody said what a column that only sources have may hold.
+            privacy = column.privacy if column else "secret"
+            shown.append(mask(text, privacy) or "" if text and privacy else text)
         return _storable(", ".join(shown))
 
 
