@@ -7,14 +7,15 @@ Not here: the derivations (`tables.py` for Postgres, `frames.py` for pandera), t
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from tenant_ops.datasets.fitting import check_transforms
+from tenant_ops.datasets.fitting import bind_lookups, check_formats, check_transforms
 from tenant_ops.datasets.intake import ConflictStrategy, Drift
 from tenant_ops.datasets.transforms import Hash, Transform, given_inputs, made_columns
+from tenant_ops.datasets.upcasts import Upcast, check_upcasts, needed
 from tenant_ops.platform.errors import InputError
 
 ColumnType = Literal[
@@ -89,6 +90,9 @@ class Column:
         default: SQL default for rows that do not name it.
         source: The name it has in fixture files, when that differs.
         sample: Recipe for a lifelike value (`synthesis/recipes.py`); without one, type and rules decide.
+        formats: How source files write its dates or times, tried in order (`formats.py`); without any, in ISO
+            spelling.
+        zone: Whose clocks its times without a zone are read from (`Europe/Berlin`); without one, UTC.
     """
 
     name: str
@@ -101,6 +105,8 @@ class Column:
     default: str | None = None
     source: str | None = None
     sample: str | None = None
+    formats: tuple[str, ...] = ()
+    zone: str | None = None
 
     @property
     def source_name(self) -> str:
@@ -211,6 +217,7 @@ class Dataset:
             raise InputError(
                 "no primary key; rows could not be merged or compared.", where=f"dataset {self.name!r}"
             )
+        check_formats(self)
         check_transforms(self)
 
     @property
@@ -265,13 +272,18 @@ class Catalog:
 
     Iterates in foreign-key order: what is referenced comes before what refers to it.
 
+    Attributes:
+        upcasts: What releases changed in source files, by version; for files that are older than the catalog.
+
     Raises:
-        InputError: two datasets share a name, a reference leads nowhere, or references form a circle.
+        InputError: two datasets share a name, a reference or a lookup leads nowhere, references form a
+            circle, or upcasts cannot work.
     """
 
     name: str
     version: str
     datasets: tuple[Dataset, ...]
+    upcasts: tuple[Upcast, ...] = ()
     _order: tuple[Dataset, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -287,6 +299,11 @@ class Catalog:
                         "which does not exist.",
                         where=f"dataset {dataset.name!r}",
                     )
+        by_name = {name: bind_lookups(dataset, by_name) for name, dataset in by_name.items()}
+        object.__setattr__(self, "datasets", tuple(by_name.values()))
+        check_upcasts(self.upcasts, by_name, self.version)
+        for upcast in self.upcasts:
+            self.incoming(upcast.dataset, self.upcasts_since(upcast.dataset, ""))
         graph = {
             # a list, not a set: the order must be the same in every process
             dataset.name: [key.references for key in dataset.foreign_keys if key.references != dataset.name]
@@ -315,6 +332,25 @@ class Catalog:
                 return dataset
         raise InputError(
             f"there is no dataset {name!r}.", fix=f"Known datasets: {', '.join(sorted(self.names))}."
+        )
+
+    def upcasts_since(self, dataset: str, source_version: str) -> tuple[str, ...]:
+        """The versions, oldest first, that files of a dataset written at `source_version` go through."""
+        return needed(self.upcasts, dataset, source_version)
+
+    def incoming(self, name: str, versions: Sequence[str] = ()) -> Dataset:
+        """A dataset as files that are to be brought through these versions are read into it.
+
+        Raises:
+            InputError: the dataset is unknown, or a transform of an upcast cannot work.
+        """
+        dataset = self[name]
+        brought = [each for each in self.upcasts if each.dataset == name and each.version in versions]
+        if not brought:
+            return dataset
+        transforms = (*(one for upcast in brought for one in upcast.transforms), *dataset.transforms)
+        return bind_lookups(
+            replace(dataset, transforms=transforms), {each.name: each for each in self.datasets}
         )
 
     @property

@@ -3,10 +3,13 @@
 Here: the checks, and giving a lookup what only its catalog knows. Not here: the transforms (`transforms.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from string import Formatter
 from typing import TYPE_CHECKING
+from zoneinfo import available_timezones
 
+from tenant_ops.datasets.formats import NAMED, pattern_of
 from tenant_ops.datasets.transforms import (
     Compute,
     Derive,
@@ -41,12 +44,43 @@ def check_transforms(dataset: "Dataset") -> None:
             raise InputError(f"{problem}.", where=shown)
 
 
-def bind_lookup(dataset: "Dataset", lookup: Lookup, referenced: "Dataset") -> Lookup:
-    """The lookup with what only the catalog knows: the columns it compares with, the key it takes.
+def check_formats(dataset: "Dataset") -> None:
+    """Refuse formats and zones of columns that cannot be used.
+
+    Raises:
+        InputError: names the dataset and the column.
+    """
+    for column in dataset.columns:
+        where = f"dataset {dataset.name!r}, column {column.name}"
+        if (column.formats and column.type not in {"date", "timestamptz"}) or (
+            column.zone and column.type != "timestamptz"
+        ):
+            raise InputError(f"a {column.type} has neither formats nor a zone.", where=where)
+        for format_ in column.formats:
+            if problem := _format_problem(format_, column.type):
+                raise InputError(problem, where=where)
+        if column.zone and column.zone not in available_timezones():
+            raise InputError(
+                f"there is no time zone {column.zone!r}.", where=where, fix="Name one like Europe/Berlin."
+            )
+
+
+def bind_lookups(dataset: "Dataset", datasets: Mapping[str, "Dataset"]) -> "Dataset":
+    """The dataset, its lookups with what only the catalog knows: columns to compare with, the key to take.
 
     Raises:
         InputError: the columns are not there, or not unique together.
     """
+    if not any(isinstance(transform, Lookup) for transform in dataset.transforms):
+        return dataset
+    bound = tuple(
+        _bound(dataset, each, datasets[each.references]) if isinstance(each, Lookup) else each
+        for each in dataset.transforms
+    )
+    return replace(dataset, transforms=bound)
+
+
+def _bound(dataset: "Dataset", lookup: Lookup, referenced: "Dataset") -> Lookup:
     where = f"dataset {dataset.name!r}, lookup of {lookup.column}"
     unknown = sorted({*lookup.by} - {*referenced.column_names})
     if unknown:
@@ -60,8 +94,20 @@ def bind_lookup(dataset: "Dataset", lookup: Lookup, referenced: "Dataset") -> Lo
         )
     key = _foreign_key(dataset, lookup)
     assert key is not None
-    natural = tuple(referenced.by_name[name] for name in lookup.by)
-    return Lookup(lookup.column, lookup.references, lookup.by, natural, key)
+    return replace(lookup, natural=tuple(referenced.by_name[name] for name in lookup.by), key=key)
+
+
+def _format_problem(format_: str, kind: str) -> str:
+    """Why a column of this type cannot be written in it, or nothing."""
+    if format_ in NAMED:
+        return (
+            f"{format_} is a moment, not a {kind}." if format_.startswith("epoch") and kind == "date" else ""
+        )
+    try:
+        pattern_of(format_)
+    except InputError as error:
+        return f"{error.problem} {error.fix}"
+    return ""
 
 
 def _problem(dataset: "Dataset", transform: Transform, later: Sequence[Transform]) -> str:

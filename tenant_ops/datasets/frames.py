@@ -28,6 +28,9 @@ from tenant_ops.datasets.parsing import ARROW_TYPES
 REQUIRED = "empty, but required"
 # A failed check would otherwise keep every failing cell: 550 MB for a million rows that break three rules.
 _KEPT_CASES = 20
+# A bracket right after the opening one is a character of the class.
+_CLASS_OPENING = re.compile(r"\[\^?\]?")
+_SPACES = {r"\s": "[:space:]", r"\S": "[:^space:]"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def _order(order: Order) -> pa.Check:
 
 def _matcher(pattern: str) -> Callable[[pd.Series], pd.Series]:
     """The pattern on a whole column: by RE2 where it knows the syntax, else by Python, a value at a time."""
-    whole = f"(?s)^(?:{pattern})$"
+    whole = f"(?s)^(?:{_with_all_spaces(pattern)})$"
     compiled = re.compile(pattern, re.ASCII | re.DOTALL)
     try:
         compute.match_substring_regex(arrow.array([""]), whole)
@@ -163,3 +166,18 @@ def _matcher(pattern: str) -> Callable[[pd.Series], pd.Series]:
         return pd.Series(matched.to_numpy(zero_copy_only=False), index=series.index)
 
     return match
+
+
+def _with_all_spaces(pattern: str) -> str:
+    r"""The pattern with `\s` spelled in a way that has RE2 take a vertical tab for a space, as others do."""
+    pieces: list[str] = []
+    inside = False
+    at = 0
+    while at < len(pattern):
+        opened = None if inside else _CLASS_OPENING.match(pattern, at)
+        piece = opened[0] if opened else pattern[at : at + 2] if pattern[at] == "\\" else pattern[at]
+        at += len(piece)
+        inside = bool(opened) or (inside and piece != "]")
+        space = _SPACES.get(piece)
+        pieces.append(piece if space is None else space if inside else f"[{space}]")
+    return "".join(pieces)

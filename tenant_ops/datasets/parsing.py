@@ -7,6 +7,9 @@ What is accepted here, Postgres accepts too and reads as the same value, so a `C
 stops half way. The reverse is not promised: spellings that mean different things under different settings
 (`1/2/2024`), or that have no value to check (`infinity`, `NaN`, years before 1), are refused with a reason.
 
+A column that declares formats is brought from them into ISO spelling first, so what Postgres gets is always
+that; one that declares a zone has its times moved from there to UTC.
+
 Each type has a fast reading for its usual spelling (a regular expression and a cast, over the whole column in
 Arrow: about 0.1 s for a million values) and a slow one, a value at a time, for the odd spellings.
 """
@@ -29,6 +32,7 @@ import pyarrow as arrow
 import pyarrow.compute as compute
 
 from tenant_ops.datasets.definition import Between, Column, ColumnType
+from tenant_ops.datasets.formats import rewrite
 
 ARROW_TYPES: dict[ColumnType, arrow.DataType] = {
     "uuid": arrow.string(),
@@ -58,6 +62,10 @@ _DAY = (
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?"
 _ZONE = r"(?:Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)"
 _BEYOND_MICROSECONDS = r"(\.\d{6})\d+"
+_FIRST_MOMENT, _LAST_MOMENT = (
+    arrow.scalar(moment, ARROW_TYPES["timestamptz"])
+    for moment in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC))
+)
 _BIG_EXPONENT = re.compile(r"[eE][+-]?\d{4,}")
 
 
@@ -66,7 +74,8 @@ class Parsed:
     """A column that was read.
 
     Attributes:
-        text: What to give Postgres; differs from the input only where digits beyond microseconds were cut.
+        text: What to give Postgres; differs from the input where digits beyond microseconds were cut, and
+            where a column declares formats or a zone.
         typed: The values, for checks; null where the input was empty or could not be read.
         faults: Why the values of these rows could not be read.
     """
@@ -82,6 +91,10 @@ def parse(column: Column, text: arrow.Array) -> Parsed:
     `numeric` is checked as a double that lies on the true side of every bound of the column's rules, so a
     rule decides as Postgres' exact arithmetic would.
     """
+    return _parse_declared(column, text) if column.formats or column.zone else _parse_usual(column, text)
+
+
+def _parse_usual(column: Column, text: arrow.Array) -> Parsed:
     match column.type:
         case "text":
             return _parse_text(text)
@@ -125,6 +138,50 @@ def _parse_timestamp(text: arrow.Array) -> Parsed:
         text = compute.replace_substring_regex(text, _BEYOND_MICROSECONDS, r"\1")
     zoned = rf"^{_DAY}[T ]{_TIME}{_ZONE}$"
     return _cast(text, zoned, ARROW_TYPES["timestamptz"], _timestamp, also=rf"^{_DAY}(?:[T ]{_TIME})?$")
+
+
+def _parse_declared(column: Column, text: arrow.Array) -> Parsed:
+    """Dates and times in the formats of their column, the first that fits; times without a zone in its."""
+    formats = column.formats or ("iso",)
+    fitting = arrow.nulls(len(text), arrow.string())
+    typed = arrow.nulls(len(text), ARROW_TYPES[column.type])
+    faults: dict[int, str] = {}
+    for format_ in formats:
+        spelled = text if format_ == "iso" else rewrite(text, format_, time=column.type == "timestamptz")
+        parsed = _parse_usual(column, spelled)
+        fitting = compute.coalesce(
+            fitting, compute.if_else(compute.is_valid(parsed.typed), parsed.text, None)
+        )
+        typed = compute.coalesce(typed, parsed.typed)
+        faults = parsed.faults
+    bad = compute.and_(compute.is_valid(text), compute.is_null(typed))
+    kind = "date" if column.type == "date" else "timestamp"
+    parsed = Parsed(
+        compute.coalesce(fitting, text),
+        typed,
+        faults if formats == ("iso",) else {},
+    )
+    parsed = _refuse(parsed, bad, f"not a {kind} written as {' or '.join(formats)}")
+    return _move_zone(parsed, column.zone) if column.zone else parsed
+
+
+def _move_zone(parsed: Parsed, zone: str) -> Parsed:
+    """Take times that were read without a zone for times on the clocks of `zone`."""
+    unzoned = compute.match_substring_regex(parsed.text, rf"^{_DAY}(?:[T ]{_TIME})?$")
+    clock = compute.cast(compute.if_else(unzoned, parsed.typed, None), arrow.timestamp("us"))
+    first, last = (
+        compute.assume_timezone(clock, zone, ambiguous=which, nonexistent=which)
+        for which in ("earliest", "latest")
+    )
+    two = compute.not_equal(first, last)
+    never = compute.and_(two, compute.not_equal(compute.local_timestamp(last), clock))
+    utc = compute.cast(first, ARROW_TYPES["timestamptz"])
+    outside = compute.or_(compute.less(utc, _FIRST_MOMENT), compute.greater(utc, _LAST_MOMENT))
+    text = compute.if_else(compute.is_valid(utc), compute.cast(utc, arrow.string()), parsed.text)
+    moved = Parsed(text, compute.coalesce(utc, parsed.typed), parsed.faults)
+    moved = _refuse(moved, never, f"no such time in {zone}, where clocks were put forward")
+    moved = _refuse(moved, two, f"two such times in {zone}, where clocks were put back")
+    return _refuse(moved, outside, f"out of range for a timestamp in {zone}")
 
 
 def _parse_double(text: arrow.Array) -> Parsed:

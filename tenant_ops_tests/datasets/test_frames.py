@@ -69,7 +69,7 @@ def passes_in_postgres(server: psycopg.Connection, kind: str, check: str, value:
 
 def sql_twin(rule: Rule) -> str:
     if isinstance(rule, Matches):
-        return f"v ~ '^(?:{rule.pattern})$'".replace("%", "%%")
+        return f"v COLLATE \"C\" ~ '^(?:{rule.pattern})$'".replace("%", "%%")
     twin = condition("v", rule)
     assert twin is not None
     return twin.replace("%", "%%")
@@ -120,12 +120,24 @@ PATTERNS = [
     for rule in column.rules
     if isinstance(rule, Matches)
 ]
-TRICKY = ["a|b", "a.c", "[^@]+@x", r"\d{2,3}", r"(ab)?c*", r"\s", r"[^\s]+", r"\w+", "(?!x).+", "a$|b", "^a"]
+TRICKY = ["a|b", "a.c", "[^@]+@x", r"\d{2,3}", r"(ab)?c*", r"\w+", "(?!x).+", "a$|b", "^a"]
+SPACES = [
+    r"\s",
+    r"\S",
+    r"[^\s]+",
+    r"[\sa]+",
+    r"[^\sa]",
+    r"[]\s]",
+    r"[^]\s]",
+    r"\\s",
+    r"[\]\s]",
+    r"a\s[^\s]\s",
+]
 
 
 @quick
 @given(
-    st.sampled_from(PATTERNS + TRICKY),
+    st.sampled_from(PATTERNS + TRICKY + SPACES),
     st.data(),
 )
 def test_patterns_decide_as_postgres_does(
@@ -137,6 +149,20 @@ def test_patterns_decide_as_postgres_does(
     assume("\x00" not in value)
     rule = Matches(pattern)
     assert passes("text", rule, value) == passes_in_postgres(server, "text", sql_twin(rule), value)
+
+
+@pytest.mark.parametrize("pattern", SPACES)
+@pytest.mark.parametrize(
+    "character", [" ", "\t", "\n", "\x0b", "\x0c", "\r", "\x1c", "\x85", "\u00a0", "s", "]", "a"]
+)
+def test_a_space_is_the_same_to_loading_python_and_postgres(
+    server: psycopg.Connection, pattern: str, character: str
+) -> None:
+    rule = Matches(pattern)
+    for value in (character, f"a{character}b{character}", f"\\{character}"):
+        decided = passes("text", rule, value)
+        assert decided == passes_in_postgres(server, "text", sql_twin(rule), value)
+        assert decided == (re.fullmatch(pattern, value, re.ASCII) is not None)
 
 
 def test_every_fault_is_found_with_its_row_and_column() -> None:
