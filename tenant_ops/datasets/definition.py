@@ -248,12 +248,17 @@ class Dataset:
     @cached_property
     def required(self) -> frozenset[str]:
         """What source files must have, by its name there: what neither may be null nor is made."""
-        made = made_columns(self.transforms)
+        made = {self.reads.get(name, name) for name in made_columns(self.transforms)}
         return frozenset(
             column.source_name
             for column in self.columns
             if not column.nullable and column.default is None and column.name not in made
         )
+
+    def source_of(self, name: str) -> str:
+        """What a column of a batch is called in source files."""
+        column = self.by_name.get(name)
+        return column.source_name if column else name
 
     @property
     def tenant_dependent(self) -> bool:

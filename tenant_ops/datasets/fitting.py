@@ -113,7 +113,7 @@ def _format_problem(format_: str, kind: str) -> str:
 def _problem(dataset: "Dataset", transform: Transform, later: Sequence[Transform]) -> str:
     """Why it cannot work, or nothing."""
     used = {name for each in later for name in each.inputs}
-    lost = [name for name in transform.outputs if name not in dataset.by_name and name not in used]
+    lost = [name for name in transform.outputs if not _known(dataset, name) and name not in used]
     if lost:
         return f"it makes {', '.join(lost)}, which is no column of the dataset and not used afterwards"
     long = [name for name in transform.inputs if len(name.encode()) > MOST_NAME_BYTES]
@@ -123,8 +123,7 @@ def _problem(dataset: "Dataset", transform: Transform, later: Sequence[Transform
         case Hash() | Mask():
             return _privacy_problem(dataset, transform)
         case Drop(name):
-            known = dataset.reads.get(name, name) in dataset.by_name
-            return "a column of the dataset cannot be passed over" if known else ""
+            return "a column of the dataset cannot be passed over" if _known(dataset, name) else ""
         case Lookup():
             return _lookup_problem(dataset, transform, used)
         case _:
@@ -151,7 +150,7 @@ def _own_problem(transform: Transform) -> str:
 
 
 def _privacy_problem(dataset: "Dataset", transform: Hash | Mask) -> str:
-    column = dataset.by_name.get(transform.column)
+    column = dataset.by_name.get(dataset.reads.get(transform.column, transform.column))
     if column and column.type != "text":
         return f"it makes text, and {column.name} is {column.type}"
     if isinstance(transform, Mask) and not (transform.privacy or (column and column.privacy)):
@@ -179,6 +178,10 @@ def _foreign_key(dataset: "Dataset", lookup: Lookup) -> str | None:
         if key.columns == (lookup.column,) and key.references == lookup.references:
             return key.target[0]
     return None
+
+
+def _known(dataset: "Dataset", name: str) -> bool:
+    return dataset.reads.get(name, name) in dataset.by_name
 
 
 def _name(transform: Transform) -> str:
