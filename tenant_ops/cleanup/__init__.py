@@ -18,6 +18,7 @@ from tenant_ops.cleanup.records import (
     Rule,
     UndoReport,
 )
+from tenant_ops.cleanup.references import Reference, Structure, read_structure
 from tenant_ops.cleanup.trash import past_cleanups
 from tenant_ops.cleanup.undo import undo_cleanup
 
@@ -29,12 +30,15 @@ __all__ = [
     "CleanupPlan",
     "CleanupReport",
     "PastCleanup",
+    "Reference",
     "RestoredItem",
     "Rule",
     "SafetyCopy",
+    "Structure",
     "UndoReport",
     "execute_cleanup",
     "past_cleanups",
     "plan_cleanup",
+    "read_structure",
     "undo_cleanup",
 ]

@@ -1,10 +1,20 @@
 """The second step of a load: good staged rows into the live table, all in one transaction.
 
-Here: the merge and its counts. Not here: which rows are good (`checking.py`, `violations.py`).
+Here: the order of the merge, what it refuses, and its counts. Not here: which rows are good (`checking.py`,
+`violations.py`), the SQL that moves them (`statements.py`), rows that a full load removes (`replacing.py`).
 
-Two statements rather than one upsert: an `UPDATE` of the rows that differ and an `INSERT` of those that are
-not there. A row that is there already, unchanged, is not written: loading a million such rows again takes
-2.8 s and no WAL this way, 4.4 s and 236 MB with `ON CONFLICT DO UPDATE ... WHERE ... IS DISTINCT FROM`.
+What becomes of a staged row, under each strategy (a row equal to the one that is there is never written):
+
+| | its key is not there | the row that is there equals it | it differs |
+| --- | --- | --- | --- |
+| `fail` | inserted | nothing is merged | nothing is merged |
+| `skip` | inserted | skipped | skipped |
+| `overwrite`, `merge` | inserted | unchanged | updated, unless there is nothing to fill in |
+| `newest` | inserted | unchanged | updated when it is later, else skipped |
+| `keep-both` | inserted | unchanged | quarantined |
+
+Of staged rows with one key all but one are quarantined; under `newest` they are skipped, for a history is
+what that strategy is for. So staged = inserted + updated + unchanged + skipped + those quarantined here.
 """
 
 from time import perf_counter
@@ -13,61 +23,96 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenant_ops import backups
 from tenant_ops.audit import record
-from tenant_ops.datasets import ConflictStrategy, Dataset
+from tenant_ops.datasets import ConflictStrategy, Dataset, Mode
 from tenant_ops.loading import ledger
-from tenant_ops.loading.checking import FILE, LINE
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.quarantine import Findings, findings
 from tenant_ops.loading.refusals import in_sentences
+from tenant_ops.loading.replacing import Leaving, Removed, Replacement
 from tenant_ops.loading.reports import LoadPlan, MergeReport, checks
 from tenant_ops.loading.staging import VIOLATION, count_staged, drop_stage, stage_table
-from tenant_ops.loading.violations import WORK_MEM, mark_violations
+from tenant_ops.loading.statements import Statements, plan_for_whole_sets
+from tenant_ops.loading.violations import SUPERSEDED, mark_violations
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.reports import as_document
-from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
+
+# All that a full load looks at is as of one moment.
+_SNAPSHOT = psycopg.IsolationLevel.REPEATABLE_READ
 
 
-def merge(fleet: Fleet, tenant: Tenant, plan: LoadPlan, dataset_name: str) -> MergeReport:
+def merge(
+    fleet: Fleet,
+    tenant: Tenant,
+    plan: LoadPlan,
+    dataset_name: str,
+    *,
+    safety_copy: SafetyCopy | None = None,
+) -> MergeReport:
     """Move what is staged of one dataset into its live table; bad rows go to the quarantine.
 
     Nothing staged is nothing to do. After a failure the stage is still there: merge again once the cause is
     gone, or with another conflict strategy.
 
+    In mode full the rows that are not in the files are removed first, after a backup: `tenant-ops backup
+    restore` brings them back. Readers see the table as it was, or as it is when all is done.
+
+    Args:
+        fleet: The fleet.
+        tenant: Whose tables.
+        plan: What the load was planned to be.
+        dataset_name: Of which dataset.
+        safety_copy: Takes the backup before rows are removed, and returns its id; None is the usual one.
+
     Raises:
-        InputError: more rows are bad than the plan allows, or (strategy `fail`) rows are there already;
-            nothing was merged.
-        OperationFailed: Postgres refused a row, or the stage was lost in a crash; nothing was merged.
+        InputError: more rows are bad than the plan allows; (strategy `fail`) rows are there already; (mode
+            full) rows that would be removed are still needed, or may be in the files after all. Nothing was
+            merged.
+        OperationFailed: Postgres refused a row, the stage was lost in a crash, or rows were written while
+            the backup was taken; nothing was merged.
     """
     started = perf_counter()
     dataset = fleet.catalog[dataset_name]
+    isolation = _SNAPSHOT if plan.mode is Mode.FULL else None
     with fleet.lock(tenant, "load"), in_sentences(tenant, dataset):
-        with fleet.session(tenant) as connection:
+        with fleet.session(tenant, isolation=isolation) as connection:
             load = ledger.open_load(connection, tenant, dataset)
             if load is None:
                 return _unchanged(connection, tenant, dataset, plan, started)
-            _check_stage(connection, tenant, dataset, load)
+            _check_stage(connection, tenant, dataset, plan, load)
             plan_for_whole_sets(connection)
-            if plan.validate:
-                mark_violations(fleet, connection, tenant, dataset, load, plan.of(dataset.name).conflict)
+            leaving = _judge(fleet, connection, tenant, dataset, plan, load)
             found = findings(connection, tenant, load.id)
         # The quarantine is committed by now: what is too bad to be merged can be looked at.
         _check_limits(tenant, dataset, plan, load, found)
+        backup = None
+        if leaving is not None and leaving.count:
+            leaving.check(tenant, dataset, force=plan.force)
+            backup = (safety_copy or backups.safety_copy(fleet, "full load"))(tenant)
         with fleet.session(tenant) as connection:
-            report = _merge(fleet, connection, tenant, dataset, plan, load, found, started)
-    _record(fleet, tenant, report)
-    return report
+            return _merge(fleet, connection, tenant, dataset, plan, load, found, leaving, backup, started)
 
 
-def plan_for_whole_sets(connection: psycopg.Connection) -> None:
-    """Let Postgres hash what is joined, in this transaction.
-
-    A live table that was analysed while it was empty makes it loop: a million rows into such a table walk
-    over the growing table once per row, and did not end in ten minutes instead of ten seconds.
-    """
-    connection.execute(
-        "SELECT set_config('work_mem', %s, true), set_config('enable_nestloop', 'off', true)", (WORK_MEM,)
-    )
+def _judge(
+    fleet: Fleet,
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    dataset: Dataset,
+    plan: LoadPlan,
+    load: Load,
+) -> Leaving | None:
+    """Mark the staged rows that are not merged; in mode full, find the live rows that leave."""
+    if plan.mode is not Mode.FULL:
+        mark_violations(fleet, connection, tenant, dataset, load, plan)
+        return None
+    replacement = Replacement(connection, tenant, dataset, plan, load)
+    replacement.find()
+    mark_violations(fleet, connection, tenant, dataset, load, plan, replacement.table)
+    leaving = replacement.weigh()
+    replacement.clear()
+    return leaving
 
 
 def _merge(
@@ -78,30 +123,30 @@ def _merge(
     plan: LoadPlan,
     load: Load,
     found: Findings,
+    leaving: Leaving | None,
+    backup: str | None,
     started: float,
 ) -> MergeReport:
     plan_for_whole_sets(connection)
-    strategy = plan.of(dataset.name).conflict
-    statements = _Statements(tenant, dataset, load)
-    if strategy is ConflictStrategy.FAIL:
+    part = plan.of(dataset.name)
+    statements = Statements(tenant, dataset, load.columns)
+    if part.conflict is ConflictStrategy.FAIL:
         _refuse_existing(connection, tenant, dataset, load, statements)
-    updated = 0
-    # First, while what is in the table was there before.
-    if load.columns and strategy in {
-        ConflictStrategy.OVERWRITE,
-        ConflictStrategy.MERGE,
-    }:
-        update = statements.update(fill=strategy is ConflictStrategy.MERGE)
-        updated = connection.execute(update).rowcount if update else 0
+    # First, for what is unique in rows that leave may be taken by others.
+    removed = _remove(connection, tenant, dataset, plan, load, leaving)
+    # Second, while what is in the table was there before.
+    update = statements.update(part.conflict, part.newest_by)
+    updated = removed.updated + (connection.execute(update).rowcount if update else 0)
     inserted = connection.execute(statements.insert()).rowcount if load.columns else 0
-    marked = found.count() - found.count("schema")
-    there = load.staged - marked - inserted
-    skipped = there if strategy is ConflictStrategy.SKIP else 0
+    superseded = _count_superseded(connection, tenant, dataset)
+    there = load.staged - (found.count() - found.count("schema")) - superseded - inserted
+    skipped = there if part.conflict is ConflictStrategy.SKIP else 0
+    rejected = sum(file.rejected for file in load.files)
     report = MergeReport(
         tenant=tenant.slug,
         dataset=dataset.name,
         state="merged",
-        conflict=strategy,
+        conflict=part.conflict,
         load_id=str(load.id),
         files=tuple(file.name for file in load.files),
         read=sum(file.read for file in load.files),
@@ -109,77 +154,55 @@ def _merge(
         inserted=inserted,
         updated=updated,
         unchanged=there - updated - skipped,
-        skipped=skipped,
-        quarantined=found.count(),
+        skipped=skipped + superseded,
+        quarantined=found.count() - rejected,
         reasons=found.reasons(),
         checks=tuple(found.outcome(check) for check in checks(dataset) if check != "schema"),
         total=_count(connection, tenant, dataset),
         seconds=round(perf_counter() - started, 4),
+        rejected=rejected,
+        passed_over=sum(file.passed_over for file in load.files),
+        deleted=removed.rows.pop(dataset.name, 0),
+        taken_along=removed.rows,
+        safety_backup=backup,
     )
-    ledger.finish(connection, tenant, load, strategy, as_document(report), fleet.clock())
+    document = {**as_document(report), "mode": str(plan.mode)}
+    ledger.finish(connection, tenant, load, part.conflict, document, fleet.clock())
     drop_stage(connection, tenant, dataset)
+    _record(fleet, connection, tenant, plan, report)
     return report
 
 
-class _Statements:
-    """The SQL of a merge; the stage is called `s`, the live table `l`."""
+def _remove(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    dataset: Dataset,
+    plan: LoadPlan,
+    load: Load,
+    leaving: Leaving | None,
+) -> Removed:
+    if leaving is None or not leaving.count:
+        return Removed({}, 0)
+    replacement = Replacement(connection, tenant, dataset, plan, load)
+    replacement.lock([name for name, count in leaving.rows.items() if count])
+    replacement.find()
+    removed = replacement.remove(leaving)
+    replacement.clear()
+    return removed
 
-    def __init__(self, tenant: Tenant, dataset: Dataset, load: Load) -> None:
-        self._columns = load.columns
-        self._others = tuple(name for name in load.columns if name not in dataset.key)
-        self._parts: dict[str, sql.Composable] = {
-            "stage": stage_table(tenant, dataset),
-            "live": sql.Identifier(tenant.schema_name, dataset.name),
-            "good": sql.SQL("s.{} IS NULL").format(sql.Identifier(VIOLATION)),
-            "same": sql.SQL(" AND ").join(
-                sql.SQL("l.{0} = s.{0}").format(sql.Identifier(name)) for name in dataset.key
-            ),
-            "file": sql.Identifier(FILE),
-            "line": sql.Identifier(LINE),
-        }
 
-    def insert(self) -> sql.Composed:
-        """Add the rows whose key is not there."""
-        return sql.SQL(
-            "INSERT INTO {live} ({columns}) SELECT {values} FROM {stage} s "
-            "WHERE {good} AND NOT EXISTS (SELECT FROM {live} l WHERE {same})"
-        ).format(
-            columns=sql.SQL(", ").join(map(sql.Identifier, self._columns)),
-            values=sql.SQL(", ").join(sql.Identifier("s", name) for name in self._columns),
-            **self._parts,
+def _count_superseded(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) -> int:
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM {} WHERE {} = {}").format(
+            stage_table(tenant, dataset), sql.Identifier(VIOLATION), sql.Literal(SUPERSEDED)
         )
-
-    def update(self, *, fill: bool) -> sql.Composed | None:
-        """Change the rows that differ, `fill` only by what is not empty; None when all is key."""
-        if not self._others:
-            return None
-        incoming = "coalesce(s.{0}, l.{0})" if fill else "s.{0}"
-        new = [sql.SQL(incoming).format(sql.Identifier(name)) for name in self._others]
-        old = [sql.Identifier("l", name) for name in self._others]
-        sets = [
-            sql.SQL("{} = {}").format(sql.Identifier(name), value)
-            for name, value in zip(self._others, new, strict=True)
-        ]
-        return sql.SQL(
-            "UPDATE {live} l SET {sets} FROM {stage} s "
-            "WHERE {same} AND {good} AND ROW({old}) IS DISTINCT FROM ROW({new})"
-        ).format(
-            sets=sql.SQL(", ").join(sets),
-            old=sql.SQL(", ").join(old),
-            new=sql.SQL(", ").join(new),
-            **self._parts,
-        )
-
-    def existing(self) -> sql.Composed:
-        """The places of staged rows whose key is there, first ones first."""
-        return sql.SQL(
-            "SELECT s.{file}, s.{line}, count(*) OVER () FROM {stage} s JOIN {live} l ON {same} "
-            "WHERE {good} ORDER BY s.{file}, s.{line} LIMIT 1"
-        ).format(**self._parts)
+    ).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _refuse_existing(
-    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, load: Load, statements: _Statements
+    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, load: Load, statements: Statements
 ) -> None:
     first = connection.execute(statements.existing()).fetchone()
     if first is not None:
@@ -192,12 +215,30 @@ def _refuse_existing(
         )
 
 
-def _check_stage(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, load: Load) -> None:
+def _check_stage(
+    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, plan: LoadPlan, load: Load
+) -> None:
+    where = f"tenant {tenant.slug}, dataset {dataset.name}"
     if not load.complete or count_staged(connection, tenant, dataset) != load.staged:
         raise OperationFailed(
             "its stage is not complete, because loading was interrupted or the server crashed.",
-            where=f"tenant {tenant.slug}, dataset {dataset.name}",
+            where=where,
             fix="Load its files again; what is still staged is not read twice.",
+        )
+    part = plan.of(dataset.name)
+    if plan.mode is Mode.FULL:
+        staged = sorted((file.name, file.sha256) for file in load.files)
+        if staged != sorted((file.name, file.sha256) for file in part.files):
+            raise InputError(
+                "other files are staged than those that are to replace its rows; nothing was merged.",
+                where=where,
+                fix="Stage the files of this load first.",
+            )
+    if part.conflict is ConflictStrategy.NEWEST and load.columns and part.newest_by not in load.columns:
+        raise InputError(
+            f"the files have no column {part.newest_by}, which says which of two rows is newer.",
+            where=where,
+            fix="Load files that have it, or choose another conflict strategy or column.",
         )
 
 
@@ -218,10 +259,14 @@ def _check_limits(tenant: Tenant, dataset: Dataset, plan: LoadPlan, load: Load, 
         )
 
 
-def _record(fleet: Fleet, tenant: Tenant, report: MergeReport) -> None:
-    with fleet.control.transaction() as connection:
+def _record(
+    fleet: Fleet, connection: psycopg.Connection, tenant: Tenant, plan: LoadPlan, report: MergeReport
+) -> None:
+    deleted = {report.dataset: report.deleted, **report.taken_along}
+    replaced = {"mode": str(plan.mode), "deleted": deleted, "safety_backup": report.safety_backup}
+    with fleet.control_within(tenant, connection) as control:
         record(
-            connection,
+            control,
             chain=str(tenant.id),
             at=fleet.clock(),
             actor=fleet.settings.actor,
@@ -232,6 +277,7 @@ def _record(fleet: Fleet, tenant: Tenant, report: MergeReport) -> None:
                 "inserted": report.inserted,
                 "updated": report.updated,
                 "quarantined": report.quarantined,
+                **(replaced if plan.mode is Mode.FULL else {}),
             },
         )
 

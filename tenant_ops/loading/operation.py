@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from tenant_ops.datasets import ConflictStrategy, Drift, Mode
+from tenant_ops.datasets import ConflictStrategy, Dataset, Drift, Mode
 from tenant_ops.loading import ledger
 from tenant_ops.loading.discovery import find_files
 from tenant_ops.loading.merging import merge
@@ -23,7 +23,7 @@ from tenant_ops.loading.staging import stage
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.platform.settings import fixtures_root
-from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
 
 
 def plan_load(
@@ -57,7 +57,8 @@ def plan_load(
         source: A folder, file, zip or pattern, an object store's or a database's URL, `env:NAME` for one
             kept in an environment variable; None is the shipped fixtures of the tenant's version and tier.
         mode: What the rows are to the rows that are there.
-        conflict: What happens to rows that are there already; None as each dataset says.
+        conflict: What happens to rows that are there already; None as each dataset says, in mode full they
+            are overwritten.
         newest_by: The column that says which row is newer; None as each dataset says.
         incremental_by: The column that says how far incremental loads have come; None as each dataset says.
         drift: What happens to columns a dataset does not have; None as each dataset says.
@@ -73,9 +74,11 @@ def plan_load(
         together: Datasets that are loaded in the same run, each by a plan of its own; None is these alone.
 
     Raises:
-        InputError: a dataset is unknown, or the source is missing or has files that belong to no dataset.
+        InputError: a dataset is unknown, the source is missing or has files that belong to no dataset, or
+            what is asked for does not go together.
     """
     tenant.require()
+    mode = Mode(mode)
     if batch_rows < 1:
         raise InputError(
             f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
@@ -87,7 +90,7 @@ def plan_load(
         tenant=tenant.slug,
         source=str(folder),
         datasets=(),
-        mode=Mode(mode),
+        mode=mode,
         batch_rows=batch_rows,
         reading=reading or Reading(),
         parallel_files=parallel_files,
@@ -104,11 +107,12 @@ def plan_load(
                 dataset=dataset.name,
                 files=tuple(found[dataset.name]),
                 skipped=(),
-                conflict=ConflictStrategy(conflict or dataset.conflict),
+                conflict=_strategy(dataset, mode, conflict),
                 drift=Drift(drift or dataset.drift),
                 newest_by=newest_by or dataset.newest_by,
                 cursor=(incremental_by or dataset.cursor) if mode is Mode.INCREMENTAL else None,
             )
+            _check(part, dataset, mode)
             alone = replace(plan, datasets=(part,))
             loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, part.files, alone)
             parts.append(
@@ -119,6 +123,35 @@ def plan_load(
                 )
             )
     return replace(plan, datasets=tuple(parts))
+
+
+def _strategy(dataset: Dataset, mode: Mode, conflict: ConflictStrategy | None) -> ConflictStrategy:
+    if mode is not Mode.FULL:
+        return ConflictStrategy(conflict or dataset.conflict)
+    if conflict not in (None, ConflictStrategy.OVERWRITE):
+        raise InputError(
+            f"mode full replaces the rows that are there, so conflict {conflict} decides nothing.",
+            where=f"dataset {dataset.name}",
+            fix="Leave the conflict strategy out, or use mode batch.",
+        )
+    return ConflictStrategy.OVERWRITE
+
+
+def _check(part: DatasetPlan, dataset: Dataset, mode: Mode) -> None:
+    where = f"dataset {dataset.name}"
+    if part.conflict is ConflictStrategy.NEWEST and part.newest_by not in dataset.column_names:
+        wrong = f"there is no column {part.newest_by}" if part.newest_by else "no column is named"
+        raise InputError(
+            f"conflict newest needs to know which of two rows is newer, and {wrong}.",
+            where=where,
+            fix=f"Name one of its columns by newest_by: {', '.join(dataset.column_names)}.",
+        )
+    if mode is Mode.FULL and not part.files:
+        raise InputError(
+            "mode full would replace its rows, and there are no files of it.",
+            where=where,
+            fix="Name only the datasets to replace; a file with a header and no rows, forced, empties one.",
+        )
 
 
 def shipped_fixtures(tenant: Tenant, version: str) -> Path:
@@ -136,10 +169,18 @@ def shipped_fixtures(tenant: Tenant, version: str) -> Path:
     return newest or fixtures_root() / wanted / tenant.tier_name
 
 
-def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -> LoadReport:
+def execute_load(
+    fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT, safety_copy: SafetyCopy | None = None
+) -> LoadReport:
     """Stage every dataset of the plan, then merge them, referenced ones first.
 
     Staging comes first for all of them: a file that cannot be used is found before any live table changes.
+
+    Args:
+        fleet: The fleet.
+        plan: Made by `plan_load`.
+        progress: Told of each file.
+        safety_copy: Takes the backup before a full load removes rows; None is the usual one.
 
     Raises:
         InputError: a file cannot be used, or a dataset has more bad rows than the plan allows.
@@ -150,7 +191,10 @@ def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -
     tenant = fleet.registry.get(plan.tenant).require()
     with fleet.lock(tenant, "load"):
         stages = [stage(fleet, tenant, plan, part.dataset, progress=progress) for part in plan.datasets]
-        loads = [DatasetLoad(each.dataset, each, merge(fleet, tenant, plan, each.dataset)) for each in stages]
+        loads = [
+            DatasetLoad(each.dataset, each, merge(fleet, tenant, plan, each.dataset, safety_copy=safety_copy))
+            for each in stages
+        ]
     merges = [load.merge for load in loads]
     return LoadReport(
         tenant=plan.tenant,
@@ -163,6 +207,9 @@ def execute_load(fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT) -
         unchanged=sum(report.unchanged for report in merges),
         skipped=sum(report.skipped for report in merges),
         quarantined=sum(report.quarantined for report in merges),
+        rejected=sum(report.rejected for report in merges),
+        passed_over=sum(report.passed_over for report in merges),
+        deleted=sum(report.deleted + sum(report.taken_along.values()) for report in merges),
         seconds=round(perf_counter() - started, 4),
     )
 

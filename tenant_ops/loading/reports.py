@@ -3,7 +3,7 @@
 Here: frozen values and the sums that must hold. Not here: how they come about.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tenant_ops.datasets import ConflictStrategy, Dataset, Drift, Mode
@@ -185,6 +185,7 @@ class MergeReport:
         passed_over: Rows that an incremental load had had before.
         reasons: Quarantined and rejected rows by reason.
         deleted: Rows a full load removed because the files do not have them.
+        taken_along: Rows of other datasets it removed because they referred to those, by dataset.
         safety_backup: The backup that was taken before they were removed.
         cursor: The latest value of an incremental load's cursor column so far.
         total: Rows in the live table afterwards.
@@ -210,6 +211,7 @@ class MergeReport:
     rejected: int = 0
     passed_over: int = 0
     deleted: int = 0
+    taken_along: dict[str, int] = field(default_factory=dict)
     safety_backup: str | None = None
     cursor: str | None = None
 

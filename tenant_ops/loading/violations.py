@@ -5,7 +5,8 @@ rules of single rows (`checking.py`), moving good rows (`merging.py`).
 
 Each question is asked of the whole stage at once, first as a count, which Postgres answers with parallel hash
 joins; rows are marked only when there are any. Of rows that share a key the first in file order stays (the
-`ctid` tells rows of one line apart: COPY writes a new table from its beginning).
+`ctid` tells rows of one line apart: COPY writes a new table from its beginning), under strategy `newest` the
+newest: the others are marked as `SUPERSEDED`, which is no fault of theirs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,29 +20,30 @@ from tenant_ops.loading import quarantine
 from tenant_ops.loading.checking import FILE, LINE
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.quarantine import BadRow, Quarantine
+from tenant_ops.loading.reports import LoadPlan
 from tenant_ops.loading.staging import VIOLATION, stage_table
+from tenant_ops.loading.statements import GOOD, differs, equal, later, listed
 from tenant_ops.tenants import Fleet, Tenant
 
-WORK_MEM = "128MB"
-"""For one sort or hash of a load's statements; a million keys fit, and loads are bounded by the pool."""
+SUPERSEDED = 0
+"""The mark of staged rows that are left out because a newer one, or one as new, stays."""
 
 _KEYS, _REFERENCES, _COMPLETE = "keys", "references", "complete"
-_UNMARKED = sql.SQL("s.{} IS NULL").format(sql.Identifier(VIOLATION))
 
 
 @dataclass(frozen=True)
-class _Violation:
-    """One way for staged rows to be wrong.
+class Violation:
+    """One way for staged rows to be left out.
 
     Attributes:
-        check: The check it fails.
+        check: The check it fails; None when it is superseded, which is no fault.
         columns: The columns it is about.
         reason: For the operator.
         rows: Selects the `ctid` of the unmarked rows it is true of.
         repeat: Whether marking some rows may make it true of others.
     """
 
-    check: str
+    check: str | None
     columns: tuple[str, ...]
     reason: str
     rows: sql.Composed
@@ -54,12 +56,23 @@ def mark_violations(
     tenant: Tenant,
     dataset: Dataset,
     load: Load,
-    conflict: ConflictStrategy,
+    plan: LoadPlan,
+    leaving: sql.Identifier | None = None,
 ) -> None:
     """Mark the staged rows that cannot be merged, and enter them in the quarantine.
 
     May be called again: what it found before is taken back first, so rows whose references have come
     meanwhile are good now.
+
+    Args:
+        fleet: The fleet.
+        connection: A session of the tenant.
+        tenant: Whose stage.
+        dataset: What is staged.
+        load: The load it is staged for.
+        plan: Whether keys and references are checked; what the conflict strategy needs always is.
+        leaving: The table of the live rows that a full load removes: nothing may refer to them any more, and
+            their unique values are free.
     """
     stage = stage_table(tenant, dataset)
     quarantine.discard(connection, tenant, load.id, (_KEYS, _REFERENCES, _COMPLETE))
@@ -69,93 +82,153 @@ def mark_violations(
         )
     )
     connection.execute(sql.SQL("ANALYZE {}").format(stage))
-    for number, violation in enumerate(_violations(tenant, dataset, conflict), 1):
-        while _mark(connection, stage, violation.rows, number) and violation.repeat:
+    for number, violation in enumerate(violations(tenant, dataset, load, plan, leaving), SUPERSEDED + 1):
+        mark = SUPERSEDED if violation.check is None else number
+        while _mark(connection, stage, violation.rows, mark) and violation.repeat:
             pass
-        _enter(fleet, connection, tenant, dataset, load, violation, number)
+        if violation.check is not None:
+            _enter(fleet, connection, tenant, dataset, load, violation, number)
 
 
-def _violations(tenant: Tenant, dataset: Dataset, conflict: ConflictStrategy) -> Iterator[_Violation]:
-    others = [key for key in dataset.foreign_keys if key.references != dataset.name]
-    own = [key for key in dataset.foreign_keys if key.references == dataset.name]
+def violations(
+    tenant: Tenant, dataset: Dataset, load: Load, plan: LoadPlan, leaving: sql.Identifier | None = None
+) -> Iterator[Violation]:
+    """What is looked for, in an order in which no row is left out because of one that is itself left out."""
+    part = plan.of(dataset.name)
+    newest = part.newest_by if part.conflict is ConflictStrategy.NEWEST and load.columns else None
+    if newest:
+        yield _repeated(tenant, dataset, dataset.key, newest)
+        yield _older(tenant, dataset, load, newest)
+    if plan.validate:
+        for key in dataset.foreign_keys:
+            if key.references != dataset.name:
+                yield _dangling(tenant, dataset, key)
+        if not newest:
+            yield _repeated(tenant, dataset, dataset.key)
+    if part.conflict is ConflictStrategy.KEEP_BOTH:
+        yield _different(tenant, dataset, load)
+    if plan.validate:
+        yield from _of_good_keys(tenant, dataset, part.conflict, leaving)
+
+
+def _of_good_keys(
+    tenant: Tenant, dataset: Dataset, conflict: ConflictStrategy, leaving: sql.Identifier | None
+) -> Iterator[Violation]:
     uniques = [*((column.name,) for column in dataset.columns if column.unique), *dataset.unique]
-    for key in others:
-        yield _dangling(tenant, dataset, key)
-    for columns in (dataset.key, *uniques):
+    for columns in uniques:
         yield _repeated(tenant, dataset, columns)
     for columns in uniques:
-        yield _taken(tenant, dataset, columns)
+        yield _taken(tenant, dataset, columns, leaving)
     if conflict is ConflictStrategy.MERGE:
         for order in dataset.orders:
             yield _misordered(tenant, dataset, order.first, order.then)
     # Last, because a row that any of the others marks is no longer there to be referred to.
-    for key in own:
-        yield _dangling(tenant, dataset, key)
+    for key in dataset.foreign_keys:
+        if key.references == dataset.name:
+            yield _dangling(tenant, dataset, key, leaving)
 
 
-def _dangling(tenant: Tenant, dataset: Dataset, key: ForeignKey) -> _Violation:
+def _dangling(
+    tenant: Tenant, dataset: Dataset, key: ForeignKey, leaving: sql.Identifier | None = None
+) -> Violation:
     stage, target = stage_table(tenant, dataset), sql.Identifier(tenant.schema_name, key.references)
     within = key.references == dataset.name
     rows = sql.SQL(
-        "SELECT s.ctid FROM {} s WHERE {} AND {} AND NOT EXISTS (SELECT FROM {} t WHERE {})"
-    ).format(stage, _UNMARKED, _filled(key.columns), target, _equal("t", key.target, key.columns))
+        "SELECT s.ctid FROM {} s WHERE {} AND {} AND NOT EXISTS (SELECT FROM {} t WHERE {}{})"
+    ).format(
+        stage,
+        GOOD,
+        _filled(key.columns),
+        target,
+        equal("t", key.target, key.columns),
+        _stays("t", leaving),
+    )
     if within:
         rows += sql.SQL(" AND NOT EXISTS (SELECT FROM {} t WHERE t.{} IS NULL AND {})").format(
-            stage, sql.Identifier(VIOLATION), _equal("t", key.target, key.columns)
+            stage, sql.Identifier(VIOLATION), equal("t", key.target, key.columns)
         )
     reason = f"no row of {key.references} has this {_names(key.target)}"
-    return _Violation(_REFERENCES, key.columns, reason, rows, repeat=within)
+    return Violation(_REFERENCES, key.columns, reason, rows, repeat=within)
 
 
-def _repeated(tenant: Tenant, dataset: Dataset, columns: Sequence[str]) -> _Violation:
-    names = _list("s", columns)
+def _repeated(tenant: Tenant, dataset: Dataset, columns: Sequence[str], newest: str = "") -> Violation:
     rows = sql.SQL(
         """
         SELECT d.ctid FROM (
-            SELECT s.ctid, row_number() OVER (PARTITION BY {names} ORDER BY s.{file}, s.{line}, s.ctid) AS nth
+            SELECT s.ctid, row_number() OVER (PARTITION BY {names} ORDER BY {first}s.{file}, s.{line}, s.ctid)
+                AS nth
             FROM {stage} s
-            WHERE {unmarked} AND ({names}) IN (
-                SELECT {names} FROM {stage} s WHERE {unmarked} AND {filled}
+            WHERE {good} AND ({names}) IN (
+                SELECT {names} FROM {stage} s WHERE {good} AND {filled}
                 GROUP BY {names} HAVING count(*) > 1
             )
         ) d WHERE nth > 1
         """
     ).format(
-        names=names,
+        names=listed("s", columns),
+        first=sql.SQL("s.{} DESC NULLS LAST, ").format(sql.Identifier(newest)) if newest else sql.SQL(""),
         file=sql.Identifier(FILE),
         line=sql.Identifier(LINE),
         stage=stage_table(tenant, dataset),
-        unmarked=_UNMARKED,
+        good=GOOD,
         filled=_filled(columns),
     )
-    return _Violation(_KEYS, tuple(columns), f"the same {_names(columns)} as an earlier row", rows)
+    reason = f"the same {_names(columns)} as {'a newer' if newest else 'an earlier'} row"
+    return Violation(None if newest else _KEYS, tuple(columns), reason, rows)
 
 
-def _taken(tenant: Tenant, dataset: Dataset, columns: Sequence[str]) -> _Violation:
-    rows = sql.SQL("SELECT s.ctid FROM {} s JOIN {} l ON {} WHERE {} AND NOT ({})").format(
+def _older(tenant: Tenant, dataset: Dataset, load: Load, newest_by: str) -> Violation:
+    """Not newer than the row that is there; one that equals it is unchanged rather than superseded."""
+    rows = sql.SQL("SELECT s.ctid FROM {} s JOIN {} l ON {} WHERE {} AND NOT {} AND {}").format(
         stage_table(tenant, dataset),
         sql.Identifier(tenant.schema_name, dataset.name),
-        _equal("l", columns, columns),
-        _UNMARKED,
-        _equal("l", dataset.key, dataset.key),
+        equal("l", dataset.key, dataset.key),
+        GOOD,
+        later(newest_by),
+        differs(load.columns),
     )
-    return _Violation(_KEYS, tuple(columns), f"another row has this {_names(columns)} already", rows)
+    return Violation(None, (newest_by,), f"the row that is there is as new by {newest_by}, or newer", rows)
 
 
-def _misordered(tenant: Tenant, dataset: Dataset, first: str, then: str) -> _Violation:
+def _different(tenant: Tenant, dataset: Dataset, load: Load) -> Violation:
+    rows = sql.SQL("SELECT s.ctid FROM {} s JOIN {} l ON {} WHERE {} AND {}").format(
+        stage_table(tenant, dataset),
+        sql.Identifier(tenant.schema_name, dataset.name),
+        equal("l", dataset.key, dataset.key),
+        GOOD,
+        differs(load.columns),
+    )
+    return Violation(_KEYS, dataset.key, "a row with this key is there and differs", rows)
+
+
+def _taken(
+    tenant: Tenant, dataset: Dataset, columns: Sequence[str], leaving: sql.Identifier | None
+) -> Violation:
+    rows = sql.SQL("SELECT s.ctid FROM {} s JOIN {} l ON {} WHERE {} AND NOT ({}){}").format(
+        stage_table(tenant, dataset),
+        sql.Identifier(tenant.schema_name, dataset.name),
+        equal("l", columns, columns),
+        GOOD,
+        equal("l", dataset.key, dataset.key),
+        _stays("l", leaving),
+    )
+    return Violation(_KEYS, tuple(columns), f"another row has this {_names(columns)} already", rows)
+
+
+def _misordered(tenant: Tenant, dataset: Dataset, first: str, then: str) -> Violation:
     rows = sql.SQL(
         "SELECT s.ctid FROM {} s JOIN {} l ON {} "
         "WHERE {} AND coalesce(s.{first}, l.{first}) > coalesce(s.{then}, l.{then})"
     ).format(
         stage_table(tenant, dataset),
         sql.Identifier(tenant.schema_name, dataset.name),
-        _equal("l", dataset.key, dataset.key),
-        _UNMARKED,
+        equal("l", dataset.key, dataset.key),
+        GOOD,
         first=sql.Identifier(first),
         then=sql.Identifier(then),
     )
     reason = f"merged with the row that is there, {first} would be after {then}"
-    return _Violation(_COMPLETE, (first, then), reason, rows)
+    return Violation(_COMPLETE, (first, then), reason, rows)
 
 
 def _mark(connection: psycopg.Connection, stage: sql.Identifier, rows: sql.Composed, number: int) -> int:
@@ -175,9 +248,10 @@ def _enter(
     tenant: Tenant,
     dataset: Dataset,
     load: Load,
-    violation: _Violation,
+    violation: Violation,
     number: int,
 ) -> None:
+    assert violation.check is not None
     query = sql.SQL(
         "SELECT {file}, {line}, to_jsonb(s) FROM {stage} s WHERE {mark} = {number} ORDER BY {file}, {line}"
     ).format(
@@ -196,19 +270,17 @@ def _enter(
             entries.write(connection, tenant, load.id, fleet.clock())
 
 
-def _equal(alias: str, theirs: Sequence[str], ours: Sequence[str]) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{}.{} = s.{}").format(sql.SQL(alias), sql.Identifier(their), sql.Identifier(our))  # pyright: ignore[reportArgumentType]
-        for their, our in zip(theirs, ours, strict=True)
-    )
+def _stays(alias: str, leaving: sql.Identifier | None) -> sql.Composable:
+    """And the live row called `alias` is none of those that leave."""
+    if leaving is None:
+        return sql.SQL("")
+    return sql.SQL(
+        " AND NOT EXISTS (SELECT FROM {0} gone WHERE gone._place = {1}.ctid AND gone._table = {1}.tableoid)"
+    ).format(leaving, sql.Identifier(alias))
 
 
 def _filled(columns: Sequence[str]) -> sql.Composed:
     return sql.SQL(" AND ").join(sql.SQL("s.{} IS NOT NULL").format(sql.Identifier(name)) for name in columns)
-
-
-def _list(alias: str, columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in columns)
 
 
 def _names(columns: Sequence[str]) -> str:
