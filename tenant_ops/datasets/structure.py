@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import psycopg
 from psycopg import sql
 
-from tenant_ops.datasets.definition import Catalog
+from tenant_ops.datasets.catalog import Catalog
 from tenant_ops.datasets.tables import create_statements
 from tenant_ops.platform.database import Database
 

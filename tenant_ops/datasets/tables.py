@@ -14,9 +14,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable, SetTableComment
 from sqlalchemy.sql.ddl import DDLElement
 
+from tenant_ops.datasets.catalog import Catalog
 from tenant_ops.datasets.definition import (
     Between,
-    Catalog,
     Column,
     ColumnType,
     Dataset,

@@ -10,7 +10,7 @@ up keys, which only the database can (`loading/lookups.py`).
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as arrow
@@ -31,6 +31,7 @@ from tenant_ops.datasets.transforms import (
     Number,
     Split,
     Transform,
+    applies,
 )
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.masking import mask
@@ -79,17 +80,6 @@ def transform(dataset: Dataset, columns: Mapping[str, arrow.Array], rows: int, k
     return Transformed(made, faults)
 
 
-def applies(transform: Transform, present: Collection[str]) -> bool:
-    """Whether a transform does something for a source with these of its inputs."""
-    match transform:
-        case Default():
-            return True
-        case Compute(_, inputs):
-            return any(name in present for name in inputs)
-        case _:
-            return all(name in present for name in transform.inputs)
-
-
 def hash_key(tenant_key: bytes) -> bytes:
     """The key `Hash` uses for a tenant, derived from the tenant's own."""
     return hmac.digest(tenant_key, b"tenant_ops/column-hash/1", "sha256")
@@ -124,7 +114,9 @@ def _apply(each: Transform, work: _Work, before: Columns) -> Columns:
             return {work.dataset.reads.get(each.column, each.column): _change(each, work, first)}
 
 
-def _change(each: Clean | Number | MapValues | Hash | Mask, work: _Work, text: arrow.Array) -> arrow.Array:
+def _change(
+    each: Clean | Number | MapValues | Hash | Mask | Default, work: _Work, text: arrow.Array
+) -> arrow.Array:
     match each:
         case Clean():
             return _clean(each, text)

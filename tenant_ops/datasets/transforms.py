@@ -13,7 +13,7 @@ has one name or the other.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from string import Formatter
 from types import CodeType
@@ -229,6 +229,17 @@ class Lookup:
 
 
 Transform = Clean | Number | MapValues | Hash | Mask | Default | Derive | Compute | Split | Drop | Lookup
+
+
+def applies(transform: Transform, present: Collection[str]) -> bool:
+    """Whether a transform does something for a source with these of its inputs."""
+    match transform:
+        case Default():
+            return True
+        case Compute(_, inputs):
+            return any(name in present for name in inputs)
+        case _:
+            return all(name in present for name in transform.inputs)
 
 
 def given_inputs(transforms: Iterable[Transform], columns: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ One module per dataset, each with one `DATASET`. A module put beside them is par
 from importlib import import_module
 from pkgutil import iter_modules
 
-from tenant_ops.datasets.definition import Catalog
+from tenant_ops.datasets.catalog import Catalog
 
 VERSION = "1.0.0"
 

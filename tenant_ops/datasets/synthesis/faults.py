@@ -14,7 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from tenant_ops.datasets.definition import Catalog, Column, Dataset
+from tenant_ops.datasets.catalog import Catalog
+from tenant_ops.datasets.definition import Column, Dataset
 from tenant_ops.datasets.synthesis.domains import broken_rules
 from tenant_ops.datasets.synthesis.records import RecordFile, Row
 from tenant_ops.datasets.synthesis.spoilers import Spoilt, spoilers, unknown_uuid

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from tenant_ops.datasets.definition import Catalog, Dataset
+from tenant_ops.datasets.catalog import Catalog
+from tenant_ops.datasets.definition import Dataset
 from tenant_ops.datasets.synthesis import frames
 from tenant_ops.datasets.synthesis.domains import Calendar
 from tenant_ops.datasets.synthesis.layout import Layout

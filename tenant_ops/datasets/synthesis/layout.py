@@ -15,7 +15,8 @@ from graphlib import CycleError, TopologicalSorter
 from math import prod
 from typing import TypeVar
 
-from tenant_ops.datasets.definition import Catalog, Column, Dataset, ForeignKey
+from tenant_ops.datasets.catalog import Catalog
+from tenant_ops.datasets.definition import Column, Dataset, ForeignKey
 from tenant_ops.datasets.synthesis import domains, samples
 from tenant_ops.datasets.synthesis.domains import Calendar, Domain
 from tenant_ops.datasets.synthesis.randomness import Index

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tenant_ops.datasets.definition import Catalog, Column, Dataset, ForeignKey
+from tenant_ops.datasets.catalog import Catalog
+from tenant_ops.datasets.definition import Column, Dataset, ForeignKey
 from tenant_ops.datasets.synthesis import layout as layouts
 from tenant_ops.datasets.synthesis import randomness, recipes
 from tenant_ops.datasets.synthesis.domains import Calendar, Values, arrow, pc

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tenant_ops.datasets.definition import Catalog
+from tenant_ops.datasets.catalog import Catalog
 from tenant_ops.datasets.synthesis.faults import corrupt
 from tenant_ops.datasets.synthesis.files import write_fixtures
 
