@@ -84,15 +84,22 @@ def plan_load(
             f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
         )
     chosen = fleet.catalog.select(datasets)
-    folder = Path(source).expanduser() if source else shipped_fixtures(tenant, fleet.catalog.version)
-    found = find_files(fleet.catalog, folder, {dataset.name for dataset in chosen})
+    place = source or shipped_fixtures(tenant, fleet.catalog.version)
+    reading = reading or Reading()
+    found = find_files(
+        fleet.catalog,
+        place,
+        {dataset.name for dataset in chosen},
+        reading=reading,
+        spool=fleet.settings.home / "spool",
+    )
     plan = LoadPlan(
         tenant=tenant.slug,
-        source=str(folder),
+        source=str(place),
         datasets=(),
         mode=mode,
         batch_rows=batch_rows,
-        reading=reading or Reading(),
+        reading=reading,
         parallel_files=parallel_files,
         replaced=tuple(together or (dataset.name for dataset in chosen)) if mode is Mode.FULL else (),
         max_bad_rows=max_bad_rows,
@@ -139,7 +146,8 @@ def _strategy(dataset: Dataset, mode: Mode, conflict: ConflictStrategy | None) -
 
 def _check(part: DatasetPlan, dataset: Dataset, mode: Mode) -> None:
     where = f"dataset {dataset.name}"
-    if part.conflict is ConflictStrategy.NEWEST and part.newest_by not in dataset.column_names:
+    undecided = part.conflict is ConflictStrategy.NEWEST and part.newest_by not in dataset.column_names
+    if undecided and part.files:
         wrong = f"there is no column {part.newest_by}" if part.newest_by else "no column is named"
         raise InputError(
             f"conflict newest needs to know which of two rows is newer, and {wrong}.",
@@ -163,24 +171,31 @@ def shipped_fixtures(tenant: Tenant, version: str) -> Path:
     found = [
         folder
         for folder in fixtures_root().glob(f"*/{tenant.tier_name}")
-        if _order(folder.parent.name) <= _order(wanted)
+        if _VERSION.fullmatch(folder.parent.name) and _order(folder.parent.name) <= _order(wanted)
     ]
     newest = max(found, key=lambda folder: _order(folder.parent.name), default=None)
     return newest or fixtures_root() / wanted / tenant.tier_name
 
 
 def execute_load(
-    fleet: Fleet, plan: LoadPlan, *, progress: Progress = SILENT, safety_copy: SafetyCopy | None = None
+    fleet: Fleet,
+    plan: LoadPlan,
+    *,
+    progress: Progress = SILENT,
+    safety_copy: SafetyCopy | None = None,
+    prepared: PreparedFiles | None = None,
 ) -> LoadReport:
     """Stage every dataset of the plan, then merge them, referenced ones first.
 
     Staging comes first for all of them: a file that cannot be used is found before any live table changes.
+    Errors that pass by themselves are waited for, and the load goes on where it was.
 
     Args:
         fleet: The fleet.
         plan: Made by `plan_load`.
         progress: Told of each file.
         safety_copy: Takes the backup before a full load removes rows; None is the usual one.
+        prepared: Where files are read once for several tenants.
 
     Raises:
         InputError: a file cannot be used, or a dataset has more bad rows than the plan allows.
@@ -189,29 +204,53 @@ def execute_load(
     """
     started = perf_counter()
     tenant = fleet.registry.get(plan.tenant).require()
-    with fleet.lock(tenant, "load"):
-        stages = [stage(fleet, tenant, plan, part.dataset, progress=progress) for part in plan.datasets]
-        loads = [
-            DatasetLoad(each.dataset, each, merge(fleet, tenant, plan, each.dataset, safety_copy=safety_copy))
-            for each in stages
-        ]
-    merges = [load.merge for load in loads]
+    stages: dict[str, StageReport] = {}
+    merges: dict[str, MergeReport] = {}
+
+    def attempt(retries: int) -> int:
+        # Outside the lock: the connection that holds it may be the one that was lost.
+        with in_sentences(tenant), fleet.lock(tenant, "load"):
+            _find_merged(fleet, tenant, stages, merges)
+            left = [part.dataset for part in plan.datasets if part.dataset not in merges]
+            for staged in stage_all(fleet, tenant, plan, left, progress=progress, prepared=prepared):
+                if staged.state != "reused" or staged.dataset not in stages:
+                    stages[staged.dataset] = staged
+            for name in left:
+                merges[name] = merge(fleet, tenant, plan, name, safety_copy=safety_copy)
+        return retries
+
+    retries = retrying(attempt, f"load {tenant.slug}")
+    names = [part.dataset for part in plan.datasets]
+    reports = [merges[name] for name in names]
     return LoadReport(
         tenant=plan.tenant,
         source=plan.source,
         mode=plan.mode,
-        datasets=tuple(loads),
-        read=sum(report.read for report in merges),
-        inserted=sum(report.inserted for report in merges),
-        updated=sum(report.updated for report in merges),
-        unchanged=sum(report.unchanged for report in merges),
-        skipped=sum(report.skipped for report in merges),
-        quarantined=sum(report.quarantined for report in merges),
-        rejected=sum(report.rejected for report in merges),
-        passed_over=sum(report.passed_over for report in merges),
-        deleted=sum(report.deleted + sum(report.taken_along.values()) for report in merges),
+        datasets=tuple(DatasetLoad(name, stages[name], merges[name]) for name in names),
+        read=sum(report.read for report in reports),
+        inserted=sum(report.inserted for report in reports),
+        updated=sum(report.updated for report in reports),
+        unchanged=sum(report.unchanged for report in reports),
+        skipped=sum(report.skipped for report in reports),
+        quarantined=sum(report.quarantined for report in reports),
+        rejected=sum(report.rejected for report in reports),
+        passed_over=sum(report.passed_over for report in reports),
+        deleted=sum(report.deleted + sum(report.taken_along.values()) for report in reports),
         seconds=round(perf_counter() - started, 4),
+        retries=retries,
     )
+
+
+def _find_merged(
+    fleet: Fleet, tenant: Tenant, stages: dict[str, StageReport], merges: dict[str, MergeReport]
+) -> None:
+    """Note the merges that came about though nobody was told, because the connection was lost meanwhile."""
+    for name, staged in stages.items():
+        if name not in merges and staged.load_id is not None:
+            with fleet.session(tenant) as connection:
+                report = ledger.merged_report(connection, tenant, UUID(staged.load_id))
+            if report is not None:
+                merges[name] = report
 
 
 def _order(version: str) -> tuple[int, ...]:
