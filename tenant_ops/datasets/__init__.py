@@ -1,8 +1,8 @@
 """Datasets: what a tenant's data is, defined once.
 
-`definition.py` says what a dataset is, `catalog.py` which of them belong together, `transforms.py` what is done
-to the text of source files on the way in, `music/` holds the shipped ones; the other modules derive tables,
-frames, masks and sample data from a definition.
+`definition.py` says what a dataset is, `catalog.py` which of them belong together, `transforms.py` what is
+done to the text of source files on the way in, `music/` holds the shipped ones; the other modules derive
+tables, frames, masks and sample data from a definition.
 """
 
 from tenant_ops.datasets.catalog import Catalog
