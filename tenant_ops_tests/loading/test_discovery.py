@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tenant_ops.loading import Reading, SourceFile
 from tenant_ops.loading.discovery import find_files
 from tenant_ops.platform.errors import InputError
 from tenant_ops_tests.loading.shop import SHOP
@@ -21,10 +22,12 @@ def put(folder: Path, *names: str, content: str = "id\n") -> None:
         path.write_text(content)
 
 
+def find(source: Path | str, wanted: set[str] = BOTH) -> dict[str, list[SourceFile]]:
+    return find_files(SHOP, source, wanted, reading=Reading(), spool=Path("unused"))
+
+
 def names(source: Path, wanted: set[str] = BOTH) -> dict[str, list[str]]:
-    return {
-        dataset: [file.name for file in files] for dataset, files in find_files(SHOP, source, wanted).items()
-    }
+    return {dataset: [file.name for file in files] for dataset, files in find(source, wanted).items()}
 
 
 def test_files_are_named_after_datasets_or_lie_in_their_folders(tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ def test_files_are_named_after_datasets_or_lie_in_their_folders(tmp_path: Path) 
 
 def test_formats_compressions_sizes_and_hashes_are_told(tmp_path: Path) -> None:
     put(tmp_path, "customers.jsonl.zst", content="{}")
-    (file,) = find_files(SHOP, tmp_path, BOTH)["customers"]
+    (file,) = find(tmp_path)["customers"]
     assert (file.format, file.compression, file.bytes) == ("ndjson", "zst", 2)
     assert file.sha256 == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 

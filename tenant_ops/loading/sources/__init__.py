@@ -1,7 +1,7 @@
 """Reading source files: whatever the format, batches of text columns with a position for each row."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from tenant_ops.loading.reports import Drifted, Reading, SourceFile
 from tenant_ops.loading.sources.batch import Batch, Reject
 from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.csv_files import read_csv
+from tenant_ops.loading.sources.databases import read_database, read_sqlite, sqlite_tables
 from tenant_ops.loading.sources.json_files import members, read_json, read_ndjson
-from tenant_ops.loading.sources.streams import open_text
-from tenant_ops.loading.sources.tables import read_parquet, read_sqlite, sqlite_tables
+from tenant_ops.loading.sources.parquet_files import read_parquet
+from tenant_ops.loading.sources.streams import TextStream, open_text
 
 ROWS_AS_OBJECTS = 20_000
 """Most rows held as Python objects, which take some ten times the memory of columns."""
@@ -71,38 +72,59 @@ def open_source(
         InputError: the source as a whole cannot be used; it says where and why.
     """
     path = Path(file.path)
-    if file.format in {"sqlite", "json", "ndjson"}:
+    if file.format in {"sqlite", "database", "json", "ndjson"}:
         batch_rows = min(batch_rows, ROWS_AS_OBJECTS)
     columns = Columns(dataset, file.name, drift)
     match file.format:
         case "parquet":
             batches = read_parquet(path, file.name, columns, batch_rows=batch_rows)
-            yield OpenSource(batches, lambda: 0, "", columns)
         case "sqlite":
             batches = read_sqlite(path, file.name, file.part or "", columns, batch_rows=batch_rows)
-            yield OpenSource(batches, lambda: 0, "", columns)
+        case "database":
+            batches = read_database(
+                file.path,
+                file.name,
+                columns,
+                table=file.part,
+                query=reading.query,
+                batch_rows=batch_rows,
+                since=since,
+            )
         case _:
-            with open_text(path, file.compression, file.name) as stream:
-                match file.format:
-                    case "ndjson":
-                        batches = read_ndjson(stream, columns, batch_rows=batch_rows)
-                    case "json":
-                        batches = read_json(stream, columns, member=file.part, batch_rows=batch_rows)
-                    case _:
-                        delimiter = "\t" if file.format == "tsv" else ","
-                        batches = read_csv(stream, columns, delimiter=delimiter, batch_rows=batch_rows)
-                yield OpenSource(batches, lambda: stream.consumed, "utf-8", columns)
+            with open_text(
+                path, file.compression, file.name, member=file.member, encoding=reading.encoding
+            ) as stream:
+                batches = _read_text(file, stream, columns, reading, batch_rows)
+                yield OpenSource(batches, lambda: stream.consumed, stream.encoding, columns)
+            return
+    with closing(batches):
+        yield OpenSource(batches, lambda: 0, "", columns)
 
 
-def parts_of(path: Path, format_: str, compression: str, name: str) -> tuple[str, ...] | None:
+def _read_text(
+    file: SourceFile, stream: TextStream, columns: Columns, reading: Reading, batch_rows: int
+) -> Iterator[Batch]:
+    match file.format:
+        case "ndjson":
+            return read_ndjson(stream, columns, batch_rows=batch_rows)
+        case "json":
+            return read_json(stream, columns, member=file.part, batch_rows=batch_rows)
+        case _:
+            usual = "\t" if file.format == "tsv" else ","
+            return read_csv(stream, columns, delimiter=reading.delimiter, usual=usual, batch_rows=batch_rows)
+
+
+def parts_of(file: SourceFile, reading: Reading) -> tuple[str, ...] | None:
     """The tables a file that can hold several of them holds; None when it is one table.
 
     Raises:
         InputError: the file cannot be read.
     """
-    if format_ == "sqlite":
-        return sqlite_tables(path, name)
-    if format_ == "json":
-        with open_text(path, compression, name) as stream:
+    if file.format == "sqlite":
+        return sqlite_tables(Path(file.path), file.name)
+    if file.format == "json":
+        with open_text(
+            Path(file.path), file.compression, file.name, member=file.member, encoding=reading.encoding
+        ) as stream:
             return members(stream)
     return None

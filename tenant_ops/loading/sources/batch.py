@@ -18,9 +18,19 @@ import pyarrow.compute as compute
 
 from tenant_ops.datasets import Dataset
 from tenant_ops.datasets.frames import Fault
-from tenant_ops.loading.sources.streams import INVALID
+from tenant_ops.loading.sources.encodings import INVALID, MARKED_NUL, show_bytes
 
-NOT_UTF8 = "not valid UTF-8"
+NOT_UTF8, NUL = "not valid UTF-8", "contains a NUL character"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number that no type of Python takes, as it was written."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,17 @@ class Batch:
 
 
 def find_invalid(columns: dict[str, arrow.Array]) -> list[Fault]:
-    """The cells that held bytes which are not UTF-8."""
+    """The cells that held bytes which are no text, or NULs."""
     faults: list[Fault] = []
     for name, text in columns.items():
         marked = compute.fill_null(compute.match_substring(text, INVALID), False)
-        faults += [Fault(row, name, NOT_UTF8) for row in compute.indices_nonzero(marked).to_pylist()]
+        rows = compute.indices_nonzero(marked)
+        if len(rows):
+            nul = compute.match_substring(text.take(rows), MARKED_NUL)
+            faults += [
+                Fault(row, name, NUL if is_nul else NOT_UTF8)
+                for row, is_nul in zip(rows.to_pylist(), nul.to_pylist(), strict=True)
+            ]
     return faults
 
 
@@ -79,24 +95,48 @@ def batch_of_rows(
         lines: Where each row begins.
         rejects: What else was found on the way.
     """
+    values = {name: [row.get(source) for row in rows] for source, name in reads.items()}
+    return batch_of_values(dataset, values, lines, rejects)
+
+
+def batch_of_values(
+    dataset: Dataset,
+    values: Mapping[str, Sequence[Any]],
+    lines: Sequence[int],
+    rejects: list[Reject] | None = None,
+    *,
+    json_is_text: bool = False,
+) -> Batch:
+    """Columns of Python values as text.
+
+    Args:
+        dataset: What they are columns of.
+        values: Columns by their name in the batch.
+        lines: Where each row begins.
+        rejects: What else was found on the way.
+        json_is_text: Whether text that becomes `jsonb` is a document, and not a string in one.
+    """
     columns: dict[str, arrow.Array] = {}
     faults: list[Fault] = []
-    for source, name in reads.items():
+    for name, column_values in values.items():
         column = dataset.by_name.get(name)
         as_json = column is not None and column.type == "jsonb"
-        texts = spell((row.get(source) for row in rows), as_json=as_json)
+        texts = spell(column_values, as_json=as_json, json_is_text=json_is_text)
         try:
             columns[name] = arrow.array(texts, arrow.string())
         except UnicodeEncodeError:
             faults += [Fault(row, name, NOT_UTF8) for row, text in enumerate(texts) if not _is_unicode(text)]
             legible = [None if text is None else text.encode(errors="backslashreplace") for text in texts]
             columns[name] = arrow.array(legible, arrow.binary()).cast(arrow.string())
-    return Batch(columns, arrow.array(lines, arrow.int64()), faults + find_invalid(columns), rejects)
+    faults += find_invalid(columns)
+    return Batch(columns, arrow.array(lines, arrow.int64()), faults, rejects or [])
 
 
-def spell(values: Iterable[Any], *, as_json: bool) -> list[str | None]:
+def spell(values: Iterable[Any], *, as_json: bool, json_is_text: bool = False) -> list[str | None]:
     """Values as text: what stands in a JSON document when that is wanted, else what a person would write."""
     write = _spell_json if as_json else _spell
+    if as_json and json_is_text:
+        write = _spell_document
     return [None if value is None else write(value) for value in values]
 
 
@@ -108,10 +148,14 @@ def _spell(value: Any) -> str:
             return "true" if value else "false"
         case dict() | list():
             return _spell_json(value)
-        case bytes():
-            return f"{INVALID}<{value.hex()}>"
+        case bytes() | memoryview():
+            return show_bytes(bytes(value))
         case _:
             return str(value)
+
+
+def _spell_document(value: Any) -> str:
+    return value if isinstance(value, str) else _spell_json(value)
 
 
 def _spell_json(value: Any) -> str:
@@ -129,14 +173,14 @@ def _spell_odd_json(value: Any) -> str:
             return f"{{{','.join(members)}}}"
         case list():
             return f"[{','.join(map(_spell_odd_json, value))}]"
-        case Decimal():
+        case Decimal() | Number():
             return str(value)
         case _:
             return json.dumps(value, default=str)
 
 
 def _exact_number(value: Any) -> Any:
-    return orjson.Fragment(str(value)) if isinstance(value, Decimal) else str(value)
+    return orjson.Fragment(str(value)) if isinstance(value, Decimal | Number) else str(value)
 
 
 def _is_unicode(text: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 Here: header, rows, line numbers, rows with the wrong number of values. Not here: what values mean.
 
+Values are separated by what the header uses, quoted with `"` only, a quote inside them doubled.
 An unquoted empty value is null, a quoted one is an empty text, as in Postgres' own CSV. A row of nothing but
 empty values is a blank line and passed over.
 """
@@ -10,6 +11,7 @@ empty values is a blank line and passed over.
 # pyright: reportAttributeAccessIssue=false
 
 import csv
+import string
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,25 +24,46 @@ from pyarrow import csv as arrow_csv
 
 from tenant_ops.loading.sources.batch import Batch, Reject, find_invalid
 from tenant_ops.loading.sources.columns import SAMPLES, Columns
-from tenant_ops.loading.sources.streams import Utf8Stream, too_long
+from tenant_ops.loading.sources.encodings import INVALID
+from tenant_ops.loading.sources.streams import TextStream, too_long
 from tenant_ops.platform.errors import InputError
 
+DELIMITERS = ",;\t|"
+"""What may separate values when nobody says what does."""
+
+_RESERVED = str.maketrans("", "", '"<>.\\')
+
 LONGEST_CSV_ROW = 2 << 20
-"""Bytes of the longest row; also what Arrow reads at a time, of which it holds some 15 in memory."""
+"""Bytes of the longest row."""
+
+# Bytes handed on at a time. Arrow reads 32 blocks ahead, so those are small, but a batch costs some 6 ms
+# beside what its rows cost, so those are not.
+_BATCH = 2 << 20
 
 
-def read_csv(stream: Utf8Stream, columns: Columns, *, delimiter: str, batch_rows: int) -> Iterator[Batch]:
+def read_csv(
+    stream: TextStream, columns: Columns, *, delimiter: str | None, usual: str = ",", batch_rows: int
+) -> Iterator[Batch]:
     """The rows of a CSV file with a header.
+
+    Args:
+        stream: The file.
+        columns: What its columns are held against.
+        delimiter: What separates values; None finds it in the header.
+        usual: What it is when the header does not tell.
+        batch_rows: Most rows of a batch.
 
     Raises:
         InputError: there is no usable header, a quote is never closed, or a row is longer than 2 MB.
     """
-    header, header_lines = _read_header(stream, delimiter)
+    if delimiter is not None:
+        delimiter = _usable(delimiter)
+    header, header_lines, delimiter = _read_header(stream, columns, delimiter, usual)
     where = f"{stream.name}, line {header_lines}"
     _refuse_other_delimiter(header, delimiter, where)
     names = columns.match(header, where)
     positions = _Positions(next_line=header_lines + 1)
-    for table in _tables(stream, header, delimiter, positions):
+    for table in _joined(_tables(stream, header, delimiter, positions)):
         for start in range(0, table.num_rows, batch_rows):
             yield _batch(table.slice(start, batch_rows), names, positions, columns)
     rejects = positions.place_rest()
@@ -120,13 +143,17 @@ class _Positions:
         return lines[good], rejects
 
 
-def _read_header(stream: Utf8Stream, delimiter: str) -> tuple[list[str], int]:
-    """The column names, and how many lines they take."""
+def _read_header(
+    stream: TextStream, columns: Columns, delimiter: str | None, usual: str
+) -> tuple[list[str], int, str]:
+    """The column names, how many lines they take, and what separates them."""
     start = next(stream.blocks(), b"").decode()
-    lines = start.splitlines(keepends=True)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    # Not splitlines: a name may hold one of the characters only Unicode takes for a line end.
+    lines = [f"{line}\n" for line in start.removesuffix("\n").split("\n")]
+    if delimiter is None:
+        delimiter = _find_delimiter(lines, columns, usual)
     try:
-        header = next(reader, None)
+        header, height = _split_header(lines, delimiter)
     except csv.Error as error:
         raise InputError(
             f"the header cannot be read: {error}.",
@@ -139,22 +166,59 @@ def _read_header(stream: Utf8Stream, delimiter: str) -> tuple[list[str], int]:
             where=stream.name,
             fix="Begin the file with one line of column names.",
         )
-    stream.unread("".join(lines[reader.line_num :]).encode())
-    return header, reader.line_num
+    if any(INVALID in name for name in header):
+        raise InputError(
+            f"the header is no text in {stream.encoding}.",
+            where=f"{stream.name}, line {height}",
+            fix="Name the file's encoding, or have it detected.",
+        )
+    stream.unread("".join(lines[height:]).encode())
+    return header, height, delimiter
+
+
+def _usable(delimiter: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    # No letter, digit or blank: those are in the mark that stands for bytes that are no text.
+    if delimiter == "\t" or (len(delimiter) == 1 and delimiter in string.punctuation.translate(_RESERVED)):
+        return delimiter
+    raise InputError(
+        f"values cannot be separated by {delimiter!r}.",
+        where="delimiter",
+        fix="Use one of , ; | : or tab, or leave it out and it is found in the header.",
+    )
+
+
+def _split_header(lines: list[str], delimiter: str) -> tuple[list[str], int]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    return next(reader, []), reader.line_num
+
+
+def _find_delimiter(lines: list[str], columns: Columns, usual: str) -> str:
+    """The one that gives most columns the dataset has, then most columns; the usual one among equals."""
+
+    def columns_given(delimiter: str) -> tuple[int, int, bool]:
+        try:
+            header, _ = _split_header(lines, delimiter)
+        except csv.Error:
+            return (0, 0, delimiter == usual)
+        known = sum(name in columns.dataset.reads for name in header)
+        return (known, len(header), delimiter == usual)
+
+    return max(DELIMITERS, key=columns_given)
 
 
 def _refuse_other_delimiter(header: list[str], delimiter: str, where: str) -> None:
-    for other in ",;\t|":
+    for other in DELIMITERS:
         if len(header) == 1 and other != delimiter and other in header[0]:
             raise InputError(
                 f"the header has one column, {header[0]!r}, which looks separated by {other!r}.",
                 where=where,
-                fix="Separate values with commas in .csv files and with tabs in .tsv files.",
+                fix="Name the right delimiter, or leave it to be found.",
             )
 
 
 def _tables(
-    stream: Utf8Stream, header: list[str], delimiter: str, positions: _Positions
+    stream: TextStream, header: list[str], delimiter: str, positions: _Positions
 ) -> Iterator[arrow.RecordBatch]:
     first = stream.read(LONGEST_CSV_ROW)
     if not first:
@@ -186,6 +250,17 @@ def _tables(
         if "straddl" in str(error):
             raise too_long(stream.name, LONGEST_CSV_ROW) from error
         raise InputError(f"the file cannot be read as CSV: {error}.", where=stream.name) from error
+
+
+def _joined(tables: Iterator[arrow.RecordBatch]) -> Iterator[arrow.RecordBatch]:
+    waiting: list[arrow.RecordBatch] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(each.nbytes for each in waiting) >= _BATCH:
+            yield from arrow.Table.from_batches(waiting).combine_chunks().to_batches()
+            waiting = []
+    if waiting:
+        yield from arrow.Table.from_batches(waiting).combine_chunks().to_batches()
 
 
 def _batch(

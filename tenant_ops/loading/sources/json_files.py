@@ -15,30 +15,69 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tenant_ops.loading.sources.batch import Batch, Reject, batch_of_rows
+from tenant_ops.loading.sources.batch import Batch, Number, Reject, batch_of_rows
 from tenant_ops.loading.sources.columns import Columns
-from tenant_ops.loading.sources.streams import LONGEST_ROW, Utf8Stream, too_long
+from tenant_ops.loading.sources.streams import LONGEST_ROW, TextStream, too_long
 from tenant_ops.platform.errors import InputError
 
 NOT_JSON, NOT_OBJECT = "not valid JSON", "not a JSON object"
+REPEATED = "an object has a member twice"
 
 _BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class _Decoder:
+    """JSON with every digit of its numbers.
+
+    Attributes:
+        repeated: Whether an object in the last value had a member twice; which one is meant nobody can tell.
+    """
+
+    def __init__(self) -> None:
+        self.repeated = False
+        pairs = {"object_pairs_hook": self._object, "parse_constant": _no_constant}
+        self._usual = json.JSONDecoder(parse_float=Decimal, **pairs)
+        self._verbatim = json.JSONDecoder(parse_float=Number, parse_int=Number, **pairs)
+
+    def decode(self, text: str) -> Any:
+        """The one value a text holds."""
+        value, end = self.decode_at(text, _after_blanks(text, 0))
+        if _after_blanks(text, end) < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+        return value
+
+    def decode_at(self, text: str, at: int) -> tuple[Any, int]:
+        """The value that begins here, and where it ends."""
+        self.repeated = False
+        try:
+            return self._usual.raw_decode(text, at)
+        except json.JSONDecodeError:
+            raise
+        except (ArithmeticError, ValueError):
+            # An exponent beyond what Decimal holds, or more digits than int reads at once.
+            return self._verbatim.raw_decode(text, at)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        self.repeated = self.repeated or len(members) < len(pairs)
+        return members
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+def _after_blanks(text: str, at: int) -> int:
+    return _BLANK.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def read_ndjson(stream: Utf8Stream, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
+def read_ndjson(stream: TextStream, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
     """One object a line; a line that is none is rejected, blank lines are passed over."""
     return _batches(stream, columns, _lines(stream), batch_rows)
 
 
 def read_json(
-    stream: Utf8Stream, columns: Columns, *, member: str | None, batch_rows: int
+    stream: TextStream, columns: Columns, *, member: str | None, batch_rows: int
 ) -> Iterator[Batch]:
     """The objects of an array, which is the whole file or one of its members.
 
@@ -48,7 +87,7 @@ def read_json(
     return _batches(stream, columns, _elements(_Text(stream), member), batch_rows)
 
 
-def members(stream: Utf8Stream) -> tuple[str, ...] | None:
+def members(stream: TextStream) -> tuple[str, ...] | None:
     """The names of the arrays in an object, or None when the file is one array.
 
     Raises:
@@ -62,7 +101,7 @@ def members(stream: Utf8Stream) -> tuple[str, ...] | None:
 
 
 def _batches(
-    stream: Utf8Stream, columns: Columns, values: Iterator[tuple[int, Any]], batch_rows: int
+    stream: TextStream, columns: Columns, values: Iterator[tuple[int, Any]], batch_rows: int
 ) -> Iterator[Batch]:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
@@ -85,15 +124,16 @@ def _batches(
         yield batch_of_rows(columns.dataset, columns.dataset.reads, rows, lines, rejects)
 
 
-def _lines(stream: Utf8Stream) -> Iterator[tuple[int, Any]]:
-    number = 0
+def _lines(stream: TextStream) -> Iterator[tuple[int, Any]]:
+    number, decoder = 0, _Decoder()
     for block in stream.blocks():
         for line in block.decode().removesuffix("\n").split("\n"):
             number += 1
             if not line.strip():
                 continue
             try:
-                yield number, _DECODER.decode(line)
+                value = decoder.decode(line)
+                yield number, Reject(number, REPEATED, line) if decoder.repeated else value
             except (ValueError, RecursionError):
                 yield number, Reject(number, NOT_JSON, line)
 
@@ -143,9 +183,10 @@ def _items(text: "_Text") -> Iterator[tuple[int, Any]]:
 class _Text:
     """The part of a JSON file that is being read: a window that moves on."""
 
-    def __init__(self, stream: Utf8Stream) -> None:
+    def __init__(self, stream: TextStream) -> None:
         self._stream = stream
-        self._blocks = stream.blocks()
+        self._pieces = stream.pieces()
+        self._decoder = _Decoder()
         self._window = ""
         self._at = 0
         self._line = 1
@@ -161,7 +202,7 @@ class _Text:
     def peek(self) -> str:
         """The next character that is not blank; empty at the end of the file."""
         while True:
-            self._at = _BLANK.match(self._window, self._at).end()  # pyright: ignore[reportOptionalMemberAccess]
+            self._at = _after_blanks(self._window, self._at)
             if self._at < len(self._window) or not self._more():
                 return self._window[self._at : self._at + 1]
 
@@ -193,7 +234,7 @@ class _Text:
             raise self.wrong("the end of the file")
 
     def value(self) -> Any:
-        """The value that stands here, whole.
+        """The value that stands here, whole; a rejected row when one of its objects has a member twice.
 
         Raises:
             InputError: it is not JSON, or longer than a row can be.
@@ -201,7 +242,7 @@ class _Text:
         self.peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._window, self._at)
+                value, end = self._decoder.decode_at(self._window, self._at)
             except (ValueError, RecursionError) as error:
                 if not self._more():
                     raise self.wrong("a JSON value", error) from error
@@ -209,6 +250,8 @@ class _Text:
             # A number may go on in the next block.
             if end == len(self._window) and self._more():
                 continue
+            if self._decoder.repeated:
+                value = Reject(self.line, REPEATED, self._window[self._at : end])
             self._at = end
             return value
 
@@ -229,7 +272,7 @@ class _Text:
     def _more(self) -> bool:
         if len(self._window) - self._at > LONGEST_ROW:
             raise too_long(self._stream.name, line=self.line)
-        block = next(self._blocks, b"")
+        block = next(self._pieces, b"")
         if not block:
             return False
         self._line = self.line

@@ -1,67 +1,93 @@
-"""The bytes of a source file: decompressed, without byte-order mark, always valid UTF-8.
+"""The text of a source file: decompressed, without its mark, always valid UTF-8.
 
-Here: opening a file, and telling what makes it unreadable as a whole. Not here: rows and columns.
-
-Bytes that are not UTF-8 would stop a reader at the first one. They are turned into `INVALID` followed by
-their value in hexadecimal, so that only the cell that holds them is refused.
+Here: opening a file or a member of a zip archive, and telling what makes it unreadable as a whole. Not here:
+encodings (`encodings.py`), rows and columns.
 """
 
-import codecs
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
+from zipfile import BadZipFile
 
 import zstandard
 from isal import igzip
 
+from tenant_ops.loading.sources.archives import open_member
+from tenant_ops.loading.sources.encodings import AUTO, LOOKED_AT, as_utf8, find_encoding
 from tenant_ops.platform.errors import InputError
-
-INVALID = "\ufdd0"
-"""Marks bytes that were not UTF-8: a code point Unicode sets aside as never being a character."""
 
 LONGEST_ROW = 8 << 20
 """Bytes of the longest row (or JSON element) that is read; a longer one is a broken file."""
 
-_BLOCK = 1 << 20
-_OTHER_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+_BLOCK = 1 << 18
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Readable(Protocol):
+    """Whatever gives bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many; none at the end."""
+        ...
 
 
-class Utf8Stream:
-    """A file's text as bytes, for one reader.
+class TextStream:
+    """A file's text as UTF-8 bytes, for one reader, which takes lines, pieces or so many bytes at a time.
 
     Attributes:
         name: What the file is called in errors.
+        encoding: What it is written in.
         quotes: How many double quotes `read` gave out.
         last: The last byte it gave out that is no line end.
+
+    Raises:
+        InputError: its beginning cannot be read, or its encoding is not known.
     """
 
     closed = False
 
-    def __init__(self, source: _Readable, on_disk: IO[bytes], name: str) -> None:
+    def __init__(
+        self,
+        source: Readable,
+        name: str,
+        *,
+        encoding: str = AUTO,
+        consumed: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.name = name
         self.quotes = 0
         self.last = b""
         self._source = source
-        self._on_disk = on_disk
+        self._consumed = consumed
         self._ready = b""
-        self._blocks = self._read_blocks()
+        start = b""
+        while len(start) < LOOKED_AT.get(encoding, 4) and (block := self._take()):
+            start += block
+        self.encoding, mark = find_encoding(start, encoding, name)
+        rest = chain([start[mark:]] if start[mark:] else [], iter(self._take, b""))
+        self._pieces = as_utf8(rest, self.encoding, mark)
+        self._blocks = self._whole_lines()
 
     @property
     def consumed(self) -> int:
         """Bytes of the file on disk that were used, for progress."""
-        return 0 if self._on_disk.closed else self._on_disk.tell()
+        return self._consumed()
 
-    def blocks(self) -> Iterator[bytes]:
-        """The text in blocks that end with a line, so that they never split a character.
+    def pieces(self) -> Iterator[bytes]:
+        """The text in pieces that never split a character, for a reader that does not go by lines.
 
         Raises:
-            InputError: the file is cut off, in another encoding, or has a line longer than `LONGEST_ROW`.
+            InputError: the file is cut off.
+        """
+        return self._pieces
+
+    def blocks(self) -> Iterator[bytes]:
+        """The text in blocks that end with a line.
+
+        Raises:
+            InputError: the file is cut off, or has a line longer than `LONGEST_ROW`.
         """
         return self._blocks
 
@@ -70,11 +96,19 @@ class Utf8Stream:
         return True
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while len(self._ready) < size and (block := next(self._blocks, b"")):
-            self._ready += block
-        taken, self._ready = self._ready[:size], self._ready[size:]
+        """At most `size` bytes; none at the end.
+
+        One block, and on while a quote is open: a reader that looks for its rows' ends finds them in little
+        more than a block, and needs to hold little, but a row of `size` bytes still comes whole.
+        """
+        taken, self._ready = self._ready or next(self._blocks, b""), b""
         self.quotes += taken.count(b'"')
+        while self.quotes % 2 and len(taken) < size and (block := next(self._blocks, b"")):
+            self.quotes += block.count(b'"')
+            taken += block
+        if len(taken) > size:
+            taken, self._ready = taken[:size], taken[size:]
+            self.quotes -= self._ready.count(b'"')
         self.last = taken[-8:].rstrip(b"\r\n")[-1:] or self.last
         return taken
 
@@ -82,38 +116,28 @@ class Utf8Stream:
         """Give back what was taken from a block and not used; `read` goes on with it."""
         self._ready = data + self._ready
 
-    def _read_blocks(self) -> Iterator[bytes]:
-        rest, start = b"", True
-        while block := self._take():
-            if start:
-                block, start = self._without_mark(block), False
-            whole, end, rest = (rest + block).rpartition(b"\n")
+    def _whole_lines(self) -> Iterator[bytes]:
+        rest = b""
+        for piece in self._pieces:
+            whole, end, rest = (rest + piece).rpartition(b"\n")
             if whole or end:
-                yield _valid(whole + end)
+                yield whole + end
             if len(rest) > LONGEST_ROW:
                 raise too_long(self.name)
         if rest:
-            yield _valid(rest)
+            yield rest
 
     def _take(self) -> bytes:
         try:
             return self._source.read(_BLOCK)
-        except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+        except (EOFError, OSError, zlib.error, zstandard.ZstdError, BadZipFile) as error:
             raise unreadable(self.name, error) from error
-
-    def _without_mark(self, block: bytes) -> bytes:
-        for mark, encoding in _OTHER_MARKS.items():
-            if block.startswith(mark):
-                raise InputError(
-                    f"the file is in {encoding}.", where=self.name, fix="Save it as UTF-8 and load it again."
-                )
-        return block.removeprefix(codecs.BOM_UTF8)
 
 
 class _Zstandard:
     """A zstd file, frame after frame; the library's own reader takes a cut-off file for an empty one."""
 
-    def __init__(self, on_disk: IO[bytes]) -> None:
+    def __init__(self, on_disk: Readable) -> None:
         self._on_disk = on_disk
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._inside = False
@@ -134,29 +158,43 @@ class _Zstandard:
 
 
 @contextmanager
-def open_text(path: Path, compression: str, name: str) -> Iterator[Utf8Stream]:
-    """The file as a stream of valid UTF-8.
+def open_text(
+    path: Path, compression: str, name: str, *, member: str | None = None, encoding: str = AUTO
+) -> Iterator[TextStream]:
+    """A file's text.
 
     Args:
         path: Where it is.
         compression: `gz`, `zst` or empty.
         name: What to call it in errors.
+        member: The member of the zip archive at `path` that is meant.
+        encoding: `auto`, `detect`, or the name of one.
 
     Raises:
         InputError: it cannot be opened.
     """
+    with _open_bytes(path, member, name) as (source, consumed):
+        match compression:
+            case "gz":
+                source = igzip.IGzipFile(fileobj=source)
+            case "zst":
+                source = _Zstandard(source)
+        yield TextStream(source, name, encoding=encoding, consumed=consumed)
+
+
+@contextmanager
+def _open_bytes(path: Path, member: str | None, name: str) -> Iterator[tuple[Readable, Callable[[], int]]]:
+    """The file, or a member of it, and a function that says how many of its bytes on disk were read."""
+    if member is not None:
+        with open_member(path, member, name) as opened:
+            yield opened
+        return
     try:
         on_disk = path.open("rb")
     except OSError as error:
         raise unreadable(name, error) from error
     with on_disk:
-        match compression:
-            case "gz":
-                yield Utf8Stream(igzip.IGzipFile(fileobj=on_disk), on_disk, name)
-            case "zst":
-                yield Utf8Stream(_Zstandard(on_disk), on_disk, name)
-            case _:
-                yield Utf8Stream(on_disk, on_disk, name)
+        yield on_disk, lambda: 0 if on_disk.closed else on_disk.tell()
 
 
 def unreadable(name: str, error: Exception) -> InputError:
@@ -175,20 +213,3 @@ def too_long(name: str, limit: int = LONGEST_ROW, line: int | None = None) -> In
         where=f"{name}, line {line}" if line else name,
         fix="Look for a quote or bracket that is never closed.",
     )
-
-
-def _valid(data: bytes) -> bytes:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "tenant_ops.mark_invalid").encode()
-    return data
-
-
-def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    broken = error.object[error.start : error.end]
-    return f"{INVALID}<{broken.hex()}>", error.end
-
-
-codecs.register_error("tenant_ops.mark_invalid", _mark_invalid)

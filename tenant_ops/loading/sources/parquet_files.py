@@ -1,4 +1,4 @@
-"""Sources that have types of their own: Parquet files and SQLite databases.
+"""Parquet files.
 
 Here: their rows as text. Not here: whether the text fits the dataset.
 """
@@ -6,24 +6,20 @@ Here: their rows as text. Not here: whether the text fits the dataset.
 # pyarrow.compute makes its functions when it is imported, which pyright cannot see.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 
 import pyarrow as arrow
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
-import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from tenant_ops.datasets import Column
-from tenant_ops.loading.sources.batch import Batch, batch_of_rows, find_invalid, spell
+from tenant_ops.loading.sources.batch import Batch, find_invalid, spell
 from tenant_ops.loading.sources.columns import SAMPLES, Columns
 from tenant_ops.loading.sources.streams import unreadable
-from tenant_ops.platform.errors import InputError
 
 
-def read_parquet(path: Path, name: str, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
+def read_parquet(path: Path, name: str, columns: Columns, *, batch_rows: int) -> Generator[Batch]:
     """The rows of a Parquet file, a row group at a time.
 
     Raises:
@@ -46,49 +42,6 @@ def read_parquet(path: Path, name: str, columns: Columns, *, batch_rows: int) ->
             numbers = arrow.array(range(start, start + rows.num_rows), arrow.int64())
             start += rows.num_rows
             yield Batch(texts, numbers, find_invalid(texts))
-
-
-def read_sqlite(path: Path, name: str, table: str, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
-    """The rows of one table of a SQLite database, opened read-only.
-
-    Raises:
-        InputError: it is no SQLite database, or the table's columns do not fit the dataset.
-    """
-    with _open_sqlite(path, name) as connection:
-        found = [str(column["name"]) for column in sa.inspect(connection).get_columns(table)]
-        names = columns.match(found, name)
-        present = {source: column for source, column in names.items() if column is not None}
-        query = sa.select(*(sa.column(source) for source in found)).select_from(sa.table(table))
-        result = connection.execution_options(stream_results=True).execute(query)
-        start = 1
-        for rows in result.mappings().partitions(batch_rows):
-            numbers = list(range(start, start + len(rows)))
-            start += len(rows)
-            for source in columns.samples:
-                columns.sample(source, (row[source] for row in rows))
-            yield batch_of_rows(columns.dataset, present, [dict(row) for row in rows], numbers, [])
-
-
-def sqlite_tables(path: Path, name: str) -> tuple[str, ...]:
-    """The names of a SQLite database's tables.
-
-    Raises:
-        InputError: it is no SQLite database.
-    """
-    with _open_sqlite(path, name) as connection:
-        return tuple(sa.inspect(connection).get_table_names())
-
-
-@contextmanager
-def _open_sqlite(path: Path, name: str) -> Iterator[sa.Connection]:
-    """A read-only connection whose errors are sentences."""
-    place = path.absolute().as_uri()
-    url = sa.URL.create("sqlite", database=place, query={"mode": "ro", "uri": "true"})
-    try:
-        with sa.create_engine(url, poolclass=NullPool).connect() as connection:
-            yield connection
-    except sa.exc.DatabaseError as error:
-        raise InputError(f"the database cannot be read: {error.orig}.", where=name) from error
 
 
 def _sample(file: parquet.ParquetFile, columns: Columns) -> None:

@@ -1,7 +1,6 @@
-"""Sources with types of their own: Parquet and SQLite."""
+"""Reading Parquet files."""
 
 import datetime as dt
-import sqlite3
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from tenant_ops.datasets import Column, Dataset
 from tenant_ops.loading.sources.batch import Batch
 from tenant_ops.loading.sources.columns import Columns
-from tenant_ops.loading.sources.tables import read_parquet, read_sqlite, sqlite_tables
+from tenant_ops.loading.sources.parquet_files import read_parquet
 from tenant_ops.platform.errors import InputError
 
 THINGS = Dataset(
@@ -83,8 +82,14 @@ def test_parquet_columns_are_those_of_the_dataset(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"id": [str(ID)], "other": [1]}), path)
     with pytest.raises(InputError, match=r"things\.parquet, column 2: things has no column 'other'"):
         parquet_rows(path)
-    (batch,) = parquet_rows(path, drift="ignore")
+    columns = Columns(THINGS, "things", "ignore")
+    (batch,) = read_parquet(path, "things", columns, batch_rows=2)
     assert list(batch.columns) == ["id"]
+    assert columns.samples == {"other": ["1"]}
+    assert [(drifted.column, drifted.kind) for drifted in columns.drift] == [
+        ("other", "unknown"),
+        *((name, "missing") for name in ("Count", "price", "ratio", "ok", "day", "at", "label", "extra")),
+    ]
 
 
 def test_what_only_looks_like_parquet_is_refused(tmp_path: Path) -> None:
@@ -92,53 +97,3 @@ def test_what_only_looks_like_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"things\.parquet: the file is cut off or not what its name says"):
         parquet_rows(path)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "a shop's #1 data?.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            'CREATE TABLE "odd ""table"" name" (id text, "Count" integer, price numeric, label)'
-        )
-        connection.executemany(
-            'INSERT INTO "odd ""table"" name" VALUES (?, ?, ?, ?)',
-            [(str(ID), 5, 0.99, "x"), (str(ID), None, 12, b"\xff"), (str(ID), 2**62, 1.5, "")],
-        )
-    connection.close()
-    return path
-
-
-def test_a_sqlite_table_is_read_row_by_row(database: Path) -> None:
-    (table,) = sqlite_tables(database, "shop")
-    batches = list(read_sqlite(database, "shop", table, Columns(THINGS, "shop", "strict"), batch_rows=2))
-    assert [batch.lines.to_pylist() for batch in batches] == [[1, 2], [3]]
-    assert texts(batches, "count") == ["5", None, str(2**62)]
-    assert texts(batches, "price") == ["0.99", "12", "1.5"]
-    assert texts(batches, "label")[::2] == ["x", ""]
-    assert [(fault.row, fault.column) for fault in batches[0].faults] == [(1, "label")]
-
-
-def test_a_sqlite_database_is_only_read(database: Path) -> None:
-    before = database.read_bytes()
-    list(
-        read_sqlite(
-            database,
-            "shop",
-            sqlite_tables(database, "shop")[0],
-            Columns(THINGS, "shop", "strict"),
-            batch_rows=2,
-        )
-    )
-    assert database.read_bytes() == before
-    assert [path.name for path in database.parent.iterdir()] == [database.name]
-
-
-def test_what_only_looks_like_sqlite_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "shop.sqlite"
-    path.write_bytes(b"SQLite format 3\x00" + b"x" * 2000)
-    with pytest.raises(InputError, match=r"shop: the database cannot be read"):
-        sqlite_tables(path, "shop")
-    with pytest.raises(InputError, match=r"gone: the database cannot be read"):
-        sqlite_tables(tmp_path / "gone.sqlite", "gone")
-    assert not (tmp_path / "gone.sqlite").exists()
