@@ -1,13 +1,14 @@
 """Where the values of a dataset's columns come from: columns of source files, and of datasets it refers to.
 
-Here: the answer, as names. Not here: how it is shown (`orchestration/metadata.py`).
+Here: the answer, as names, and what it means for showing them. Not here: how it is shown (`orchestration/metadata.py`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from tenant_ops.datasets.definition import Dataset
-from tenant_ops.datasets.transforms import Default, Lookup
+from tenant_ops.datasets.definition import Dataset, PrivacyClass
+from tenant_ops.datasets.transforms import Default, Hash, Lookup, Mask
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,24 @@ def lineage(dataset: Dataset) -> Mapping[str, Origin]:
         )
         for name in dataset.column_names
     }
+
+
+@cache
+def privacy_of(dataset: Dataset, name: str) -> PrivacyClass | None:
+    """What kind of personal data a column of a batch holds, one that only sources have included.
+
+    That is as private as what is made of it; what nothing is made of may hold anything.
+    """
+    if name in dataset.by_name:
+        return dataset.by_name[name].privacy
+    for each in dataset.transforms:
+        if isinstance(each, Hash | Mask) and each.column == name:
+            return "secret"
+    origins = lineage(dataset)
+    made = [dataset.by_name[column] for column, origin in origins.items() if name in origin.sources]
+    for each in dataset.transforms:
+        if isinstance(each, Lookup):
+            made += [
+                column for column, given in zip(each.natural, each.inputs, strict=False) if given == name
+            ]
+    return next((column.privacy for column in made if column.privacy), None) if made else "secret"
