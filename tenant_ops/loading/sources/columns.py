@@ -47,7 +47,7 @@ class Columns:
             self._meet(name, place)
         reads = self.dataset.reads
         absent = [name for name in reads if name not in found]
-        required = [name for name in absent if name in self.dataset.required]
+        required = self.dataset.lacking(found)
         if required:
             raise InputError(
                 f"the columns {', '.join(required)} of {self.dataset.name} are missing.",
