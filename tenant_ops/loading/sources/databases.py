@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tenant_ops.loading.sources.batch import Batch, batch_of_values
@@ -241,9 +241,10 @@ def _connected_to(url: sa.URL, name: str, location: Location | None = None) -> I
     options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}} if postgres else {}
     try:
         engine = sa.create_engine(url, poolclass=NullPool, **options)
-    except ImportError as error:
+    except (ImportError, NoSuchModuleError) as error:
+        missing = f"the package {error.name}" if isinstance(error, ImportError) else "a driver"
         raise NotAvailable(
-            f"{url.drivername}:// needs the package {error.name}, which is not installed.",
+            f"{url.drivername}:// needs {missing}, which is not installed.",
             where=name,
             fix=f"Install it, or name another driver: {url.get_backend_name()}+driver://.",
         ) from None
