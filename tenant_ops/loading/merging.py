@@ -19,6 +19,7 @@ what that strategy is for. So staged = inserted + updated + unchanged + skipped 
 
 from time import perf_counter
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -28,15 +29,17 @@ from tenant_ops.audit import record
 from tenant_ops.datasets import ConflictStrategy, Dataset, Mode
 from tenant_ops.loading import ledger
 from tenant_ops.loading.ledger import Load
+from tenant_ops.loading.lookups import resolve
 from tenant_ops.loading.quarantine import Findings, findings
 from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.replacing import Leaving, Removed, Replacement
-from tenant_ops.loading.reports import LoadPlan, MergeReport, checks
-from tenant_ops.loading.staging import VIOLATION, count_staged, drop_stage, stage_table
+from tenant_ops.loading.reports import DatasetPlan, LoadPlan, MergeReport, checks
+from tenant_ops.loading.stages import VIOLATION, count_staged, drop_stage, latest_cursor, stage_table
 from tenant_ops.loading.statements import Statements, plan_for_whole_sets
 from tenant_ops.loading.violations import SUPERSEDED, mark_violations
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.reports import as_document
+from tenant_ops.platform.retry import retrying
 from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
 
 # All that a full load looks at is as of one moment.
@@ -53,8 +56,8 @@ def merge(
 ) -> MergeReport:
     """Move what is staged of one dataset into its live table; bad rows go to the quarantine.
 
-    Nothing staged is nothing to do. After a failure the stage is still there: merge again once the cause is
-    gone, or with another conflict strategy.
+    Nothing staged is nothing to do. Errors that pass by themselves are waited for. After any other failure
+    the stage is still there: merge again once the cause is gone, or with another conflict strategy.
 
     In mode full the rows that are not in the files are removed first, after a backup: `tenant-ops backup
     restore` brings them back. Readers see the table as it was, or as it is when all is done.
@@ -73,16 +76,38 @@ def merge(
         OperationFailed: Postgres refused a row, the stage was lost in a crash, or rows were written while
             the backup was taken; nothing was merged.
     """
+    begun: list[UUID] = []
+
+    def attempt(_: int) -> MergeReport:
+        return _attempt(fleet, tenant, plan, dataset_name, safety_copy, begun)
+
+    return retrying(attempt, f"merge {dataset_name} of {tenant.slug}")
+
+
+def _attempt(
+    fleet: Fleet,
+    tenant: Tenant,
+    plan: LoadPlan,
+    dataset_name: str,
+    safety_copy: SafetyCopy | None,
+    begun: list[UUID],
+) -> MergeReport:
+    """Merge, unless one of the loads that earlier attempts `begun` to merge was: a lost COMMIT may be one."""
     started = perf_counter()
-    dataset = fleet.catalog[dataset_name]
+    dataset = fleet.catalog.incoming(dataset_name, plan.of(dataset_name).upcasts)
     isolation = _SNAPSHOT if plan.mode is Mode.FULL else None
-    with fleet.lock(tenant, "load"), in_sentences(tenant, dataset):
+    with in_sentences(tenant, dataset), fleet.lock(tenant, "load"):
         with fleet.session(tenant, isolation=isolation) as connection:
+            for load_id in begun:
+                if report := ledger.merged_report(connection, tenant, load_id):
+                    return report
             load = ledger.open_load(connection, tenant, dataset)
             if load is None:
                 return _unchanged(connection, tenant, dataset, plan, started)
+            begun.append(load.id)
             _check_stage(connection, tenant, dataset, plan, load)
             plan_for_whole_sets(connection)
+            resolve(connection, tenant, dataset)
             leaving = _judge(fleet, connection, tenant, dataset, plan, load)
             found = findings(connection, tenant, load.id)
         # The quarantine is committed by now: what is too bad to be merged can be looked at.
@@ -107,7 +132,7 @@ def _judge(
     if plan.mode is not Mode.FULL:
         mark_violations(fleet, connection, tenant, dataset, load, plan)
         return None
-    replacement = Replacement(connection, tenant, dataset, plan, load)
+    replacement = Replacement(fleet, connection, tenant, dataset, plan, load)
     replacement.find()
     mark_violations(fleet, connection, tenant, dataset, load, plan, replacement.table)
     leaving = replacement.weigh()
@@ -133,13 +158,13 @@ def _merge(
     if part.conflict is ConflictStrategy.FAIL:
         _refuse_existing(connection, tenant, dataset, load, statements)
     # First, for what is unique in rows that leave may be taken by others.
-    removed = _remove(connection, tenant, dataset, plan, load, leaving)
-    # Second, while what is in the table was there before.
-    update = statements.update(part.conflict, part.newest_by)
-    updated = removed.updated + (connection.execute(update).rowcount if update else 0)
+    removed = _remove(fleet, connection, tenant, dataset, plan, load, leaving)
+    # Then what is new: rows that are there may refer to it once they are updated.
     inserted = connection.execute(statements.insert()).rowcount if load.columns else 0
     superseded = _count_superseded(connection, tenant, dataset)
     there = load.staged - (found.count() - found.count("schema")) - superseded - inserted
+    update = statements.update(part.conflict, part.newest_by) if there else None
+    updated = removed.updated + (connection.execute(update).rowcount if update else 0)
     skipped = there if part.conflict is ConflictStrategy.SKIP else 0
     rejected = sum(file.rejected for file in load.files)
     report = MergeReport(
@@ -165,15 +190,25 @@ def _merge(
         deleted=removed.rows.pop(dataset.name, 0),
         taken_along=removed.rows,
         safety_backup=backup,
+        cursor=_cursor(connection, tenant, dataset, part, load),
     )
-    document = {**as_document(report), "mode": str(plan.mode)}
+    document = {**as_document(report), "mode": str(plan.mode), "cursor_column": part.cursor}
     ledger.finish(connection, tenant, load, part.conflict, document, fleet.clock())
     drop_stage(connection, tenant, dataset)
     _record(fleet, connection, tenant, plan, report)
     return report
 
 
+def _cursor(
+    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, part: DatasetPlan, load: Load
+) -> str | None:
+    if part.cursor is None or part.cursor not in load.columns:
+        return part.after
+    return latest_cursor(connection, tenant, dataset, part.cursor, part.after)
+
+
 def _remove(
+    fleet: Fleet,
     connection: psycopg.Connection,
     tenant: Tenant,
     dataset: Dataset,
@@ -183,7 +218,7 @@ def _remove(
 ) -> Removed:
     if leaving is None or not leaving.count:
         return Removed({}, 0)
-    replacement = Replacement(connection, tenant, dataset, plan, load)
+    replacement = Replacement(fleet, connection, tenant, dataset, plan, load)
     replacement.lock([name for name, count in leaving.rows.items() if count])
     replacement.find()
     removed = replacement.remove(leaving)

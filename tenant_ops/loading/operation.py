@@ -3,27 +3,40 @@
 Here: `plan_load` and `execute_load`. Not here: the two steps themselves (`staging.py`, `merging.py`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from uuid import UUID
 
 from tenant_ops.datasets import ConflictStrategy, Dataset, Drift, Mode
 from tenant_ops.loading import ledger
 from tenant_ops.loading.discovery import find_files
 from tenant_ops.loading.merging import merge
+from tenant_ops.loading.prepared import PreparedFiles
+from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import (
     DatasetLoad,
     DatasetPlan,
     LoadPlan,
     LoadReport,
+    MergeReport,
     Reading,
+    StageReport,
 )
-from tenant_ops.loading.staging import stage
+from tenant_ops.loading.source_versions import version_of_source
+from tenant_ops.loading.staging import stage_all
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
+from tenant_ops.platform.retry import retrying
 from tenant_ops.platform.settings import fixtures_root
 from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
+
+_VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z-]+)*")
+
+_ORDERED = frozenset({"integer", "bigint", "numeric", "double", "text", "date", "timestamptz"})
+"""Types that can say how far an incremental load has come."""
 
 
 def plan_load(
@@ -83,6 +96,10 @@ def plan_load(
         raise InputError(
             f"{batch_rows} rows cannot be read at a time.", where="batch size", fix="Use 1 or more."
         )
+    if parallel_files < 1:
+        raise InputError(
+            f"{parallel_files} files cannot be read at once.", where="parallel files", fix="Use 1 or more."
+        )
     chosen = fleet.catalog.select(datasets)
     place = source or shipped_fixtures(tenant, fleet.catalog.version)
     reading = reading or Reading()
@@ -107,9 +124,12 @@ def plan_load(
         validate=validate,
         force=force,
     )
+    version = version_of_source(fleet.catalog, Path(place), given=source_version, shipped=source is None)
     parts: list[DatasetPlan] = []
     with fleet.session(tenant) as connection:
         for dataset in chosen:
+            upcasts = fleet.catalog.upcasts_since(dataset.name, version)
+            incoming = fleet.catalog.incoming(dataset.name, upcasts)
             part = DatasetPlan(
                 dataset=dataset.name,
                 files=tuple(found[dataset.name]),
@@ -118,10 +138,15 @@ def plan_load(
                 drift=Drift(drift or dataset.drift),
                 newest_by=newest_by or dataset.newest_by,
                 cursor=(incremental_by or dataset.cursor) if mode is Mode.INCREMENTAL else None,
+                upcasts=upcasts,
             )
             _check(part, dataset, mode)
+            if part.cursor and not force:
+                part = replace(part, after=ledger.latest_cursor(connection, tenant, dataset, part.cursor))
             alone = replace(plan, datasets=(part,))
-            loaded = set() if force else ledger.already_loaded(connection, tenant, dataset, part.files, alone)
+            loaded = (
+                set() if force else ledger.already_loaded(connection, tenant, incoming, part.files, alone)
+            )
             parts.append(
                 replace(
                     part,
@@ -153,6 +178,15 @@ def _check(part: DatasetPlan, dataset: Dataset, mode: Mode) -> None:
             f"conflict newest needs to know which of two rows is newer, and {wrong}.",
             where=where,
             fix=f"Name one of its columns by newest_by: {', '.join(dataset.column_names)}.",
+        )
+    cursor = dataset.by_name.get(part.cursor) if part.cursor else None
+    if part.cursor and (cursor is None or cursor.type not in _ORDERED):
+        wrong = f"{part.cursor} is {cursor.type}" if cursor else f"there is no column {part.cursor}"
+        ordered = [column.name for column in dataset.columns if column.type in _ORDERED]
+        raise InputError(
+            f"mode incremental needs a column whose values grow, and {wrong}.",
+            where=where,
+            fix=f"Name one of its columns by incremental_by: {', '.join(ordered)}.",
         )
     if mode is Mode.FULL and not part.files:
         raise InputError(

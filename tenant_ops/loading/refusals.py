@@ -9,18 +9,18 @@ from contextlib import contextmanager
 import psycopg
 
 from tenant_ops.datasets import Dataset
-from tenant_ops.platform.errors import OperationFailed
+from tenant_ops.platform.errors import OperationFailed, first_line
 from tenant_ops.platform.masking import mask_text
 from tenant_ops.tenants import Tenant
 
 
 @contextmanager
-def in_sentences(tenant: Tenant, dataset: Dataset) -> Iterator[None]:
+def in_sentences(tenant: Tenant, dataset: Dataset | None = None) -> Iterator[None]:
     """Turn an error of the database inside it into `OperationFailed`; the transaction was rolled back.
 
     The details Postgres gives hold the refused row's values, so they are left out.
     """
-    where = f"tenant {tenant.slug}, dataset {dataset.name}"
+    where = f"tenant {tenant.slug}" + (f", dataset {dataset.name}" if dataset else "")
     try:
         yield
     except psycopg.IntegrityError as error:
@@ -43,10 +43,15 @@ def in_sentences(tenant: Tenant, dataset: Dataset) -> Iterator[None]:
             where=where,
             fix="Migrate the tenant to the version of its datasets.",
         ) from error
-    except psycopg.OperationalError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except psycopg.errors.DiskFull as error:
         raise OperationFailed(
-            f"Postgres did not go on: {mask_text(lines[0])}.",
+            f"the server's disk is full: {mask_text(first_line(error))}.",
             where=where,
-            fix="Load again when the cause is gone; it goes on with the file or dataset it was at.",
+            fix="Make room there and load again; it goes on with the chunk or dataset it was at.",
+        ) from error
+    except psycopg.OperationalError as error:
+        raise OperationFailed(
+            f"Postgres did not go on: {mask_text(first_line(error))}.",
+            where=where,
+            fix="Load again when the cause is gone; it goes on with the chunk or dataset it was at.",
         ) from error

@@ -24,10 +24,10 @@ from tenant_ops.datasets import Dataset
 from tenant_ops.loading.bad_keys import copy_bad_keys
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.reports import LoadPlan
-from tenant_ops.loading.staging import stage_table
+from tenant_ops.loading.stages import stage_table
 from tenant_ops.loading.statements import GOOD, differs, equal, listed
 from tenant_ops.platform.errors import InputError, OperationFailed
-from tenant_ops.tenants import Tenant
+from tenant_ops.tenants import Fleet, Tenant
 
 LOCK_WAIT = "10s"
 """How long writers are waited for; meanwhile others queue behind the lock."""
@@ -74,7 +74,7 @@ class Leaving:
             )
         if self.unread:
             raise InputError(
-                f"{self.unread} rows were left out whose {' and '.join(dataset.key)} cannot be read, and "
+                f"{self.unread} rows were left out whose {' and '.join(dataset.key)} is not known, and "
                 f"{count} rows that are there are not in the files: they may be these. Nothing was merged.",
                 where=where,
                 fix=f"Repair the rows in {tenant.stage_schema}.quarantine, or load in mode batch.",
@@ -107,6 +107,7 @@ class Replacement:
     """The rows of a tenant that one full load removes, for the length of a transaction.
 
     Args:
+        fleet: The fleet.
         connection: A session of the tenant.
         tenant: Whose rows.
         dataset: What is replaced.
@@ -115,8 +116,15 @@ class Replacement:
     """
 
     def __init__(
-        self, connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, plan: LoadPlan, load: Load
+        self,
+        fleet: Fleet,
+        connection: psycopg.Connection,
+        tenant: Tenant,
+        dataset: Dataset,
+        plan: LoadPlan,
+        load: Load,
     ) -> None:
+        self._fleet = fleet
         self._connection = connection
         self._tenant = tenant
         self._dataset = dataset
@@ -218,7 +226,7 @@ class Replacement:
             )
         )
         self._unread = copy_bad_keys(
-            self._connection, self._tenant, self._dataset, self._load, self._keys_table()
+            self._fleet, self._connection, self._tenant, self._dataset, self._load, self._keys_table()
         )
         return self._keys_table()
 

@@ -298,7 +298,11 @@ class DatasetLoad:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """A whole load, in foreign-key order."""
+    """A whole load, in foreign-key order.
+
+    Attributes:
+        retries: How often it was tried again because of errors that pass by themselves.
+    """
 
     tenant: str
     source: str
@@ -314,3 +318,4 @@ class LoadReport:
     rejected: int = 0
     passed_over: int = 0
     deleted: int = 0
+    retries: int = 0

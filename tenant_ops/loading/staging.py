@@ -1,95 +1,190 @@
 """The first step of a load: files, read and checked, into an unlogged stage beside the live tables.
 
-Here: the stage table and filling it, a transaction a file. Not here: formats (`sources/`), what makes a row
-bad (`checking.py`), what happens to staged rows (`merging.py`).
+Here: which files, which of them at once, and the report. Not here: the table (`stages.py`), one file
+(`filling.py`), what makes a row bad (`checking.py`), what happens to staged rows (`merging.py`).
 
-Good rows go on as the text they were, by COPY, while the next batch is being checked. A stage remembers its
-files by content and how they were read, so the same files are not staged twice; a killed load goes on with
-the file it was at.
+A stage remembers its files by content and how they were read, so the same files are not staged twice; a
+killed load goes on with the chunk it was at.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from itertools import chain
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from threading import Event
 from time import perf_counter
+from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 
-from tenant_ops.datasets import Column, Dataset
-from tenant_ops.datasets.tables import sql_type
+from tenant_ops.datasets import Dataset
+from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading import ledger
-from tenant_ops.loading.checking import FILE, LINE, as_csv, check
-from tenant_ops.loading.discovery import hash_file
+from tenant_ops.loading.filling import Stopped, Target, fill
 from tenant_ops.loading.ledger import Load, fingerprint
-from tenant_ops.loading.quarantine import Findings, Quarantine, findings
+from tenant_ops.loading.pieces import Pieces, read_pieces
+from tenant_ops.loading.prepared import PreparedFiles
+from tenant_ops.loading.quarantine import Findings, findings
 from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import FileReport, LoadPlan, SourceFile, StageReport
-from tenant_ops.loading.sources import Batch, open_source
+from tenant_ops.loading.stages import count_staged, create_stage, drop_stage
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
+from tenant_ops.platform.retry import retrying
 from tenant_ops.tenants import Fleet, Tenant
 
-VIOLATION = "_violation"
-"""Column of every stage: which check of the merge the row failed, null while it failed none."""
+MOST_FILES = 32_767
+"""Files of one load: their numbers are small integers in every row of the stage."""
 
 
 def stage(
-    fleet: Fleet, tenant: Tenant, plan: LoadPlan, dataset_name: str, *, progress: Progress = SILENT
+    fleet: Fleet,
+    tenant: Tenant,
+    plan: LoadPlan,
+    dataset_name: str,
+    *,
+    progress: Progress = SILENT,
+    prepared: PreparedFiles | None = None,
 ) -> StageReport:
     """Read the plan's files of one dataset into its stage; bad rows go to the quarantine.
 
+    Errors that pass by themselves are waited for, and staging goes on where it was.
+
+    Args:
+        fleet: The fleet.
+        tenant: Whose stage.
+        plan: Which files, and how they are read.
+        dataset_name: Of which dataset.
+        progress: Told of every piece that is read.
+        prepared: Where files are read once for several tenants.
+
     Raises:
-        InputError: a file cannot be used as a whole; the rows of the files before it stay staged, and the
-            next attempt goes on with this one.
+        InputError: a file cannot be used as a whole; the rows of the other files stay staged, and the next
+            attempt goes on with this one.
+        OperationFailed: Postgres refused the rows, or does not come back.
+    """
+    dataset = fleet.catalog[dataset_name]
+
+    def attempt(_: int) -> StageReport:
+        with in_sentences(tenant, dataset), fleet.lock(tenant, "load"):
+            return stage_all(fleet, tenant, plan, (dataset_name,), progress=progress, prepared=prepared)[0]
+
+    return retrying(attempt, f"stage {dataset_name} of {tenant.slug}")
+
+
+def stage_all(
+    fleet: Fleet,
+    tenant: Tenant,
+    plan: LoadPlan,
+    datasets: Sequence[str],
+    *,
+    progress: Progress = SILENT,
+    prepared: PreparedFiles | None = None,
+) -> list[StageReport]:
+    """Stage several datasets, `plan.parallel_files` files of them at once; the tenant is locked already.
+
+    Each of them takes a connection; there are never more of them than half of the pool.
+
+    Raises:
+        InputError: a file cannot be used as a whole; other files stay as far as they are staged.
         OperationFailed: Postgres refused the rows.
     """
-    started = perf_counter()
-    dataset = fleet.catalog[dataset_name]
-    with fleet.lock(tenant, "load"), in_sentences(tenant, dataset):
-        with fleet.session(tenant) as connection:
-            files = _wanted(connection, tenant, dataset, plan)
-            load = _resume(connection, tenant, dataset, fingerprint(dataset, plan), files) if files else None
-        state = "reused" if load is not None and load.complete else "staged" if files else "unchanged"
-        staged = set() if load is None else {file.name for file in load.files}
-        for file in files:
-            if file.name not in staged:
-                last = file == files[-1]
-                progress.start(_task(dataset, file))
-                try:
-                    load = _stage_file(fleet, tenant, dataset, plan, load, file, progress, last=last)
-                finally:
-                    progress.finish(_task(dataset, file))
-        found = Findings.none()
-        if load is not None:
-            with fleet.session(tenant) as connection:
-                found = findings(connection, tenant, load.id)
-    return _report(tenant, dataset, load, found, state, started)
+    stopped = Event()
+    stagings = [
+        _Staging(
+            fleet,
+            tenant,
+            plan,
+            fleet.catalog.incoming(name, plan.of(name).upcasts),
+            progress,
+            prepared,
+            stopped.is_set,
+        )
+        for name in datasets
+    ]
+    jobs = [partial(staging.stage_file, number) for staging in stagings for number in staging.left]
+    most = max(1, fleet.database(tenant).pool_size // 2)
+    try:
+        _work(jobs, min(plan.parallel_files, most, len(jobs)), stopped)
+    except InputError:
+        for staging in stagings:
+            staging.forget_if_empty()
+        raise
+    return [staging.finish() for staging in stagings]
 
 
-def stage_table(tenant: Tenant, dataset: Dataset) -> sql.Identifier:
-    """The stage of a dataset."""
-    return sql.Identifier(tenant.stage_schema, f"stage_{dataset.name}")
+class _Staging:
+    """One dataset on its way into its stage, as long as one call of `stage_all`."""
 
+    def __init__(
+        self,
+        fleet: Fleet,
+        tenant: Tenant,
+        plan: LoadPlan,
+        dataset: Dataset,
+        progress: Progress,
+        prepared: PreparedFiles | None,
+        stopped: Callable[[], bool],
+    ) -> None:
+        started = perf_counter()
+        self._fleet = fleet
+        self._tenant = tenant
+        self._plan = plan
+        self._dataset = dataset
+        self._prepared = prepared
+        self._key = hash_key(fleet.tenant_key(tenant)[1]) if dataset.tenant_dependent else b""
+        self._target: Target | None = None
+        self._filled: list[FileReport] = []
+        self._moments: list[float] = []
+        with in_sentences(tenant, dataset), fleet.session(tenant) as connection:
+            self._files = _wanted(connection, tenant, dataset, plan)
+            if self._files:
+                load = _open(connection, fleet, tenant, dataset, plan, self._files)
+                self._target = Target(
+                    fleet, tenant, dataset, load, plan.batch_rows, progress=progress, stopped=stopped
+                )
+        self._opening_s = perf_counter() - started
 
-def drop_stage(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) -> None:
-    """Drop the stage, if there is one."""
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(stage_table(tenant, dataset)))
+    @property
+    def left(self) -> list[int]:
+        """The numbers of the files that are not staged to their end."""
+        files = self._target.load.files if self._target else ()
+        return [number for number, file in enumerate(files) if not file.complete]
 
+    def stage_file(self, number: int) -> None:
+        """Stage one of the files that are left."""
+        assert self._target is not None
+        self._moments.append(perf_counter())
+        with in_sentences(self._tenant, self._dataset):
+            self._filled.append(fill(self._target, self._files[number], number, self._pieces))
+        self._moments.append(perf_counter())
 
-def count_staged(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) -> int | None:
-    """Rows in the stage, None when there is none.
+    def forget_if_empty(self) -> None:
+        """Leave no stage behind of which no file has anything."""
+        with self._fleet.session(self._tenant) as connection:
+            load = ledger.open_load(connection, self._tenant, self._dataset)
+            if load is not None and not any(file.batches or file.complete for file in load.files):
+                ledger.forget(connection, self._tenant, load)
+                drop_stage(connection, self._tenant, self._dataset)
 
-    A stage is unlogged: after a crash of the server it is there, and empty.
-    """
-    name = stage_table(tenant, dataset)
-    exists = connection.execute("SELECT to_regclass(%s)", (name.as_string(),)).fetchone()
-    if exists is None or exists[0] is None:
-        return None
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(name)).fetchone()
-    return row[0] if row else None
+    def finish(self) -> StageReport:
+        """Enter that all is staged, and tell what it came to."""
+        started = perf_counter()
+        load, state, found = None, "unchanged", Findings.none()
+        if self._target is not None:
+            state = "reused" if self._target.load.complete else "staged"
+            with in_sentences(self._tenant, self._dataset), self._fleet.session(self._tenant) as connection:
+                load = ledger.complete(connection, self._tenant, self._target.load)
+                found = findings(connection, self._tenant, load.id)
+        working = max(self._moments) - min(self._moments) if self._moments else 0.0
+        seconds = self._opening_s + working + perf_counter() - started
+        return _report(self._tenant, self._dataset, state, load, found, self._filled, seconds)
+
+    def _pieces(self, file: SourceFile, number: int, batch_rows: int) -> AbstractContextManager[Pieces]:
+        read = self._prepared.pieces if self._prepared else read_pieces
+        return read(self._fleet, self._tenant, self._dataset, self._plan, file, number, batch_rows=batch_rows)
 
 
 def _wanted(
@@ -98,190 +193,102 @@ def _wanted(
     """The plan's files that were not loaded since it was made."""
     files = plan.of(dataset.name).files
     loaded = set() if plan.force else ledger.already_loaded(connection, tenant, dataset, files, plan)
-    return [file for file in files if file.name not in loaded]
+    wanted = [file for file in files if file.name not in loaded]
+    if len(wanted) > MOST_FILES:
+        raise InputError(
+            f"{len(wanted)} files are more than one load takes.",
+            where=f"dataset {dataset.name}",
+            fix=f"Load {MOST_FILES} at a time.",
+        )
+    return wanted
 
 
-def _resume(
+def _open(
     connection: psycopg.Connection,
-    tenant: Tenant,
-    dataset: Dataset,
-    definition: str,
-    files: Sequence[SourceFile],
-) -> Load | None:
-    """The open load when it is a beginning of the wanted one; any other is taken back."""
-    load = ledger.open_load(connection, tenant, dataset)
-    if load is not None:
-        begun = [(file.name, file.sha256) for file in load.files]
-        wanted = [(file.name, file.sha256) for file in files]
-        fits = begun == wanted if load.complete else begun == wanted[: len(begun)] != wanted
-        if (
-            fits
-            and load.definition == definition
-            and count_staged(connection, tenant, dataset) == load.staged
-        ):
-            return load
-        ledger.forget(connection, tenant, load)
-    drop_stage(connection, tenant, dataset)
-    return None
-
-
-def _stage_file(
     fleet: Fleet,
     tenant: Tenant,
     dataset: Dataset,
     plan: LoadPlan,
-    load: Load | None,
-    file: SourceFile,
-    progress: Progress,
-    *,
-    last: bool,
+    files: Sequence[SourceFile],
 ) -> Load:
-    """Stage one file, whole or not at all."""
-    task = _task(dataset, file)
-    with (
-        fleet.session(tenant) as connection,
-        open_source(
-            file,
-            dataset,
-            batch_rows=plan.batch_rows,
-            drift=plan.of(dataset.name).drift,
-            reading=plan.reading,
-        ) as source,
-        Quarantine(dataset, "schema") as quarantine,
-    ):
-        if load is None:
-            load = ledger.begin(connection, tenant, dataset, fingerprint(dataset, plan), fleet.clock())
-            _create_stage(connection, tenant, dataset)
-        columns, batches = _columns(load, dataset, file, source.batches)
-        read = bytes_read = 0
-        with _copy_into(connection, tenant, dataset, columns) as write:
-            for batch in batches:
-                checked = check(dataset, batch, len(load.files), validate=plan.validate)
-                if checked.good.num_rows:
-                    write(as_csv(checked.good))
-                for row in checked.bad:
-                    quarantine.add(file.name, row)
-                read += checked.good.num_rows + len(checked.bad)
-                progress.advance(task, batch.rows, bytes=source.consumed() - bytes_read)
-                bytes_read = source.consumed()
-        _check_unchanged(file)
-        quarantine.write(connection, tenant, load.id, fleet.clock())
-        report = FileReport(
-            name=file.name,
-            format=file.format,
-            bytes=file.bytes,
-            sha256=file.sha256,
-            read=read,
-            staged=read - quarantine.rows,
-            quarantined=quarantine.rows,
-        )
-        return ledger.add_file(connection, tenant, load, report, columns, complete=last)
-
-
-def _task(dataset: Dataset, file: SourceFile) -> str:
-    return f"{dataset.name} {file.name}"
-
-
-def _check_unchanged(file: SourceFile) -> None:
-    """The ledger must not say that other bytes were loaded than those that were read."""
-    if hash_file(Path(file.path), file.name) != file.sha256:
-        raise InputError(
-            "the file changed after the load was planned.",
-            where=file.name,
-            fix="Load again when it is whole.",
-        )
-
-
-def _create_stage(connection: psycopg.Connection, tenant: Tenant, dataset: Dataset) -> None:
-    """The live table's columns, types and defaults, without its constraints: bad keys are to be found.
-
-    Taken from the definition, which may be ahead of a live table that is not migrated yet.
-    """
-    columns = [f'"{column.name}" {sql_type(column)} {_default(column)}' for column in dataset.columns]
-    connection.execute(
-        sql.SQL(
-            "CREATE UNLOGGED TABLE {} ({}, {} smallint NOT NULL, {} bigint NOT NULL, {} smallint) "
-            "WITH (autovacuum_enabled = false)"
-        ).format(
-            stage_table(tenant, dataset),
-            # Names and defaults come from a dataset definition, which is code; no input reaches them.
-            sql.SQL(", ".join(columns)),  # pyright: ignore[reportArgumentType]
-            *map(sql.Identifier, (FILE, LINE, VIOLATION)),
-        )
+    """The open load, if what is staged of it is of the wanted one; else a new one in its place."""
+    part = plan.of(dataset.name)
+    after = part.after if part.cursor else None
+    untouched = tuple(ledger.untouched(file) for file in files)
+    new = Load(
+        uuid4(),
+        dataset.name,
+        fingerprint(dataset, plan),
+        (),
+        untouched,
+        complete=False,
+        by=part.cursor,
+        after=after,
     )
+    load = ledger.open_load(connection, tenant, dataset)
+    if load is not None:
+        if _fits(load, new) and count_staged(connection, tenant, dataset) == load.staged:
+            return _go_on(connection, tenant, load, new)
+        ledger.forget(connection, tenant, load)
+    drop_stage(connection, tenant, dataset)
+    ledger.begin(connection, tenant, new, fleet.clock())
+    create_stage(connection, tenant, dataset)
+    return new
 
 
-def _default(column: Column) -> str:
-    return f"DEFAULT {column.default}" if column.default else ""
+def _fits(load: Load, new: Load) -> bool:
+    """Whether all that is staged of a load would be staged at the same place now."""
+    how = (load.definition, load.by, load.after) == (new.definition, new.by, new.after)
+    begun = [place for place, file in enumerate(load.files) if file.batches or file.complete]
+    same = all(place < len(new.files) and _is(load.files[place], new.files[place]) for place in begun)
+    return how and same
 
 
-def _columns(
-    load: Load, dataset: Dataset, file: SourceFile, batches: Iterator[Batch]
-) -> tuple[tuple[str, ...], Iterator[Batch]]:
-    """The dataset's columns this file has, and its batches from the first on.
-
-    Raises:
-        InputError: the load's other files have other columns, so an absent one would have two meanings.
-    """
-    first = next(batches, None)
-    if first is None or not first.columns:
-        return load.columns, chain([first] if first else [], batches)
-    columns = tuple(name for name in dataset.column_names if name in first.columns)
-    if load.columns and columns != load.columns:
-        other = sorted({*columns} ^ {*load.columns})
-        raise InputError(
-            f"the columns {', '.join(other)} are in only one of this file and those before it.",
-            where=file.name,
-            fix="Give all files of one dataset the same columns, or load them one by one.",
-        )
-    return columns, chain([first], batches)
-
-
-@contextmanager
-def _copy_into(
-    connection: psycopg.Connection, tenant: Tenant, dataset: Dataset, columns: Sequence[str]
-) -> Iterator["_Write"]:
-    """COPY into the stage, in the background: while Postgres reads one block the next is checked."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, NULL '', ENCODING 'UTF8')").format(
-        stage_table(tenant, dataset),
-        sql.SQL(", ").join(map(sql.Identifier, (*columns, FILE, LINE))),
+def _go_on(connection: psycopg.Connection, tenant: Tenant, load: Load, new: Load) -> Load:
+    """The load, with the files that are wanted now."""
+    begun = dict(enumerate(load.files))
+    files = tuple(
+        begun[place] if place in begun and _is(begun[place], file) else file
+        for place, file in enumerate(new.files)
     )
-    with (
-        ThreadPoolExecutor(1) as thread,
-        connection.cursor().copy(statement) as copy,
-        _Write(thread, copy) as write,
-    ):
-        yield write
+    if files == load.files:
+        return load
+    load = replace(load, files=files, complete=all(file.complete for file in files))
+    ledger.enter_files(connection, tenant, load)
+    return load
 
 
-class _Write:
-    """Hands blocks to COPY one at a time; the caller is at most one block ahead."""
+def _is(staged: FileReport, file: FileReport) -> bool:
+    return (staged.name, staged.sha256) == (file.name, file.sha256)
 
-    def __init__(self, thread: ThreadPoolExecutor, copy: psycopg.Copy) -> None:
-        self._thread = thread
-        self._copy = copy
-        self._pending: Future[None] | None = None
 
-    def __call__(self, block: memoryview) -> None:
-        self._settle()
-        self._pending = self._thread.submit(self._copy.write, block)
-
-    def __enter__(self) -> "_Write":
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self._settle()
-        elif self._pending is not None:
-            wait([self._pending])
-
-    def _settle(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
+def _work(jobs: Sequence[Callable[[], None]], threads: int, stopped: Event) -> None:
+    """Do all jobs; when one fails the others stop. Of several that failed the first one's error is raised."""
+    if threads <= 1:
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(threads, "staging") as pool:
+        # A copy of the context for each, for it says that this thread holds the tenant.
+        running = [pool.submit(copy_context().run, job) for job in jobs]
+        try:
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+    errors = [error for job in running if not job.cancelled() and (error := job.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+        raise error
 
 
 def _report(
-    tenant: Tenant, dataset: Dataset, load: Load | None, found: Findings, state: str, started: float
+    tenant: Tenant,
+    dataset: Dataset,
+    state: str,
+    load: Load | None,
+    found: Findings,
+    filled: Sequence[FileReport],
+    seconds: float,
 ) -> StageReport:
     files = load.files if load else ()
     return StageReport(
@@ -295,5 +302,11 @@ def _report(
         quarantined=sum(file.quarantined for file in files),
         reasons=found.reasons("schema"),
         checks=(found.outcome("schema"),),
-        seconds=round(perf_counter() - started, 4),
+        seconds=round(seconds, 4),
+        rejected=sum(file.rejected for file in files),
+        passed_over=sum(file.passed_over for file in files),
+        drift=tuple(drifted for file in files for drifted in file.drift),
+        bytes=sum(file.bytes for file in files),
+        rows_per_second=round(sum(file.read for file in filled) / seconds) if filled else None,
+        mb_per_second=round(sum(file.bytes for file in filled) / 1e6 / seconds, 3) if filled else None,
     )

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from tenant_ops.datasets import ConflictStrategy, Dataset
 from tenant_ops.loading.checking import FILE, LINE
-from tenant_ops.loading.staging import VIOLATION, stage_table
+from tenant_ops.loading.stages import VIOLATION, stage_table
 from tenant_ops.tenants import Tenant
 
 WORK_MEM = "128MB"

@@ -4,9 +4,9 @@ Here: finding such rows in a stage, marking them, and entering them in the quara
 rules of single rows (`checking.py`), moving good rows (`merging.py`).
 
 Each question is asked of the whole stage at once, first as a count, which Postgres answers with parallel hash
-joins; rows are marked only when there are any. Of rows that share a key the first in file order stays (the
-`ctid` tells rows of one line apart: COPY writes a new table from its beginning), under strategy `newest` the
-newest: the others are marked as `SUPERSEDED`, which is no fault of theirs.
+joins; rows are marked only when there are any. Of rows that share a key the first in file order stays (`ROW`
+tells rows of one line apart; their `ctid` would not, with several files staged at once), under strategy
+`newest` the newest: the others are marked as `SUPERSEDED`, which is no fault of theirs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from tenant_ops.datasets import ConflictStrategy, Dataset, ForeignKey
+from tenant_ops.datasets import ConflictStrategy, Dataset, ForeignKey, Lookup
 from tenant_ops.loading import quarantine
-from tenant_ops.loading.checking import FILE, LINE
+from tenant_ops.loading.checking import FILE, LINE, as_read
 from tenant_ops.loading.ledger import Load
+from tenant_ops.loading.lookups import found_nothing, lookups_of
 from tenant_ops.loading.quarantine import BadRow, Quarantine
 from tenant_ops.loading.reports import LoadPlan
-from tenant_ops.loading.staging import VIOLATION, stage_table
+from tenant_ops.loading.stages import ROW, VIOLATION, stage_table
 from tenant_ops.loading.statements import GOOD, differs, equal, later, listed
 from tenant_ops.tenants import Fleet, Tenant
 
@@ -40,6 +41,7 @@ class Violation:
         columns: The columns it is about.
         reason: For the operator.
         rows: Selects the `ctid` of the unmarked rows it is true of.
+        some: Selects rows if there are any of those, sooner.
         repeat: Whether marking some rows may make it true of others.
     """
 
@@ -47,6 +49,7 @@ class Violation:
     columns: tuple[str, ...]
     reason: str
     rows: sql.Composed
+    some: sql.Composed | None = None
     repeat: bool = False
 
 
@@ -84,7 +87,7 @@ def mark_violations(
     connection.execute(sql.SQL("ANALYZE {}").format(stage))
     for number, violation in enumerate(violations(tenant, dataset, load, plan, leaving), SUPERSEDED + 1):
         mark = SUPERSEDED if violation.check is None else number
-        while _mark(connection, stage, violation.rows, mark) and violation.repeat:
+        while _mark(connection, stage, violation, mark) and violation.repeat:
             pass
         if violation.check is not None:
             _enter(fleet, connection, tenant, dataset, load, violation, number)
@@ -95,6 +98,8 @@ def violations(
 ) -> Iterator[Violation]:
     """What is looked for, in an order in which no row is left out because of one that is itself left out."""
     part = plan.of(dataset.name)
+    for lookup in lookups_of(dataset):
+        yield _unfound(tenant, dataset, lookup)
     newest = part.newest_by if part.conflict is ConflictStrategy.NEWEST and load.columns else None
     if newest:
         yield _repeated(tenant, dataset, dataset.key, newest)
@@ -128,6 +133,11 @@ def _of_good_keys(
             yield _dangling(tenant, dataset, key, leaving)
 
 
+def _unfound(tenant: Tenant, dataset: Dataset, lookup: Lookup) -> Violation:
+    reason = f"no row of {lookup.references} has this {_names(tuple(lookup.by))}"
+    return Violation(_REFERENCES, lookup.inputs, reason, found_nothing(tenant, dataset, lookup, GOOD))
+
+
 def _dangling(
     tenant: Tenant, dataset: Dataset, key: ForeignKey, leaving: sql.Identifier | None = None
 ) -> Violation:
@@ -152,16 +162,19 @@ def _dangling(
 
 
 def _repeated(tenant: Tenant, dataset: Dataset, columns: Sequence[str], newest: str = "") -> Violation:
+    some = sql.SQL(
+        "SELECT {names} FROM {stage} s WHERE {good} AND {filled} GROUP BY {names} HAVING count(*) > 1"
+    ).format(
+        names=listed("s", columns), stage=stage_table(tenant, dataset), good=GOOD, filled=_filled(columns)
+    )
     rows = sql.SQL(
         """
         SELECT d.ctid FROM (
-            SELECT s.ctid, row_number() OVER (PARTITION BY {names} ORDER BY {first}s.{file}, s.{line}, s.ctid)
-                AS nth
+            SELECT s.ctid, row_number() OVER (
+                PARTITION BY {names} ORDER BY {first}s.{file}, s.{line}, s.{row}
+            ) AS nth
             FROM {stage} s
-            WHERE {good} AND ({names}) IN (
-                SELECT {names} FROM {stage} s WHERE {good} AND {filled}
-                GROUP BY {names} HAVING count(*) > 1
-            )
+            WHERE {good} AND ({names}) IN ({some})
         ) d WHERE nth > 1
         """
     ).format(
@@ -169,12 +182,13 @@ def _repeated(tenant: Tenant, dataset: Dataset, columns: Sequence[str], newest: 
         first=sql.SQL("s.{} DESC NULLS LAST, ").format(sql.Identifier(newest)) if newest else sql.SQL(""),
         file=sql.Identifier(FILE),
         line=sql.Identifier(LINE),
+        row=sql.Identifier(ROW),
         stage=stage_table(tenant, dataset),
         good=GOOD,
-        filled=_filled(columns),
+        some=some,
     )
     reason = f"the same {_names(columns)} as {'a newer' if newest else 'an earlier'} row"
-    return Violation(None if newest else _KEYS, tuple(columns), reason, rows)
+    return Violation(None if newest else _KEYS, tuple(columns), reason, rows, some)
 
 
 def _older(tenant: Tenant, dataset: Dataset, load: Load, newest_by: str) -> Violation:
@@ -231,13 +245,14 @@ def _misordered(tenant: Tenant, dataset: Dataset, first: str, then: str) -> Viol
     return Violation(_COMPLETE, (first, then), reason, rows)
 
 
-def _mark(connection: psycopg.Connection, stage: sql.Identifier, rows: sql.Composed, number: int) -> int:
-    found = connection.execute(sql.SQL("SELECT count(*) FROM ({}) bad").format(rows)).fetchone()
+def _mark(connection: psycopg.Connection, stage: sql.Identifier, violation: Violation, number: int) -> int:
+    some = violation.some or violation.rows
+    found = connection.execute(sql.SQL("SELECT count(*) FROM ({}) bad").format(some)).fetchone()
     if found is None or not found[0]:
         return 0
     return connection.execute(
         sql.SQL("UPDATE {} u SET {} = {} FROM ({}) bad WHERE u.ctid = bad.ctid").format(
-            stage, sql.Identifier(VIOLATION), sql.Literal(number), rows
+            stage, sql.Identifier(VIOLATION), sql.Literal(number), violation.rows
         )
     ).rowcount
 
@@ -253,17 +268,19 @@ def _enter(
 ) -> None:
     assert violation.check is not None
     query = sql.SQL(
-        "SELECT {file}, {line}, to_jsonb(s) FROM {stage} s WHERE {mark} = {number} ORDER BY {file}, {line}"
+        "SELECT {file}, {line}, to_jsonb(s) FROM {stage} s WHERE {mark} = {number} "
+        "ORDER BY {file}, {line}, {row}"
     ).format(
         file=sql.Identifier(FILE),
         line=sql.Identifier(LINE),
+        row=sql.Identifier(ROW),
         mark=sql.Identifier(VIOLATION),
         number=sql.Literal(number),
         stage=stage_table(tenant, dataset),
     )
     with Quarantine(dataset, violation.check) as entries, connection.cursor("marked") as marked:
         for file, line, row in marked.execute(query):
-            raw = {dataset.by_name[name].source_name: row[name] for name in load.columns}
+            raw = as_read(dataset, load.columns, row)
             fault = (", ".join(violation.columns), violation.reason)
             entries.add(load.files[file].name, BadRow(line, (fault,), raw))
         if entries.rows:

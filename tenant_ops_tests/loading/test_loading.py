@@ -125,8 +125,9 @@ def test_the_two_steps_can_be_run_apart_and_repeated(shop: Shop) -> None:
     assert (first.state, first.read, first.staged, first.quarantined) == ("staged", 2, 1, 1)
     assert shop.rows("customers") == []
     second = shop.stage("customers")
-    assert replace(second, state="staged", seconds=first.seconds) == first, "reused, and reported alike"
-    assert second.state == "reused"
+    assert (second.state, second.rows_per_second, second.mb_per_second) == ("reused", None, None)
+    now = {"state": "staged", "seconds": 0.0, "rows_per_second": None, "mb_per_second": None}
+    assert replace(second, **now) == replace(first, **now), "reused, and reported alike"
     merged = shop.merge("customers")
     assert (merged.state, merged.read, merged.staged, merged.inserted, merged.quarantined) == (
         "merged",
@@ -300,6 +301,17 @@ def test_the_shipped_fixtures_are_those_of_the_newest_version_that_is_not_newer(
     for version in ("1.0.0", "1.2.0", "10.0.0"):
         assert shipped_fixtures(replace(shop.tenant, version=version), "1.0.0") == shipped
     assert not shipped_fixtures(replace(shop.tenant, version="0.9.0"), "1.0.0").exists()
+
+
+def test_a_folder_beside_the_versions_is_none_of_them(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier = shop.tenant.tier_name
+    for name in ("1.0.0", "inbox", "0"):
+        (tmp_path / name / tier).mkdir(parents=True)
+    monkeypatch.setattr("tenant_ops.loading.operation.fixtures_root", lambda: tmp_path)
+    assert shipped_fixtures(shop.tenant, "1.0.0") == tmp_path / "1.0.0" / tier
+    assert shipped_fixtures(replace(shop.tenant, version="0.9.0"), "1.0.0") == tmp_path / "0" / tier
 
 
 def test_a_table_that_is_not_migrated_yet_is_refused_in_a_sentence(shop: Shop) -> None:
