@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from tenant_ops.datasets import Dataset
+from tenant_ops.datasets.lineage import privacy_of
 from tenant_ops.loading.reports import CHECKS, CheckOutcome
 from tenant_ops.platform.masking import mask
 from tenant_ops.tenants import Tenant
@@ -93,8 +94,7 @@ class Quarantine:
             column = self._dataset.by_name.get(name)
             value = raw.get(column.source_name if column else name)
             text = "" if value is None else str(value)[:LONGEST_VALUE]
-            # Nobody said what a column that only sources have may hold.
-            privacy = column.privacy if column else "secret"
+            privacy = privacy_of(self._dataset, name)
             shown.append(mask(text, privacy) or "" if text and privacy else text)
         return _storable(", ".join(shown))
 
@@ -155,6 +155,25 @@ def discard(connection: psycopg.Connection, tenant: Tenant, load_id: UUID, check
         ),
         (load_id, list(checks)),
     )
+
+
+def entries_of(tenant: Tenant) -> sql.Composed:
+    """Every entry, without the row itself, as something to select from.
+
+    Besides what the table has: `row_id`, the first entry of the row it is about, by which operators name the
+    row; `whole`, whether it is that entry; `open`, whether its load is not merged yet, so that loading
+    decides about the row anew. Entries of one row follow one another in the order of their ids: they were
+    written by one COPY.
+    """
+    return sql.SQL(
+        """(
+        SELECT q.id, q.load_id, q.dataset, q.file, q.line, q.column_name, q.value, q.check_name, q.reason,
+               q.created_at, q.raw IS NOT NULL AS whole,
+               max(q.id) FILTER (WHERE q.raw IS NOT NULL)
+                   OVER (PARTITION BY q.load_id, q.dataset, q.file, q.check_name ORDER BY q.id) AS row_id,
+               EXISTS (SELECT FROM {} l WHERE l.id = q.load_id AND l.state <> 'merged') AS open
+        FROM {} q)"""
+    ).format(sql.Identifier(tenant.stage_schema, "load"), sql.Identifier(tenant.stage_schema, "quarantine"))
 
 
 def _storable(value: Any) -> Any:
