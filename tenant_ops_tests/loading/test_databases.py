@@ -43,7 +43,8 @@ def url(database_url: str) -> Iterator[str]:
             );
             INSERT INTO things VALUES
                 ('0b0e0a4e-3d5a-4a3c-8d0e-6b1f4b8f8a11', 4611686018427387904,
-                 12345678901234567890.12345678901234567890, 0.1, true, '2024-02-29', '2024-05-06 07:08:09.123456+02', 'caf\u00e9',
+                 12345678901234567890.12345678901234567890, 0.1, true, '2024-02-29',
+                 '2024-05-06 07:08:09.123456+02', 'caf\u00e9',
                  '{"x": 1.10, "n": 12345678901234567890.5}'),
                 ('0b0e0a4e-3d5a-4a3c-8d0e-6b1f4b8f8a11', NULL, 'NaN', '-Infinity', false, 'infinity',
                  '0044-03-15 00:00+00 BC', '', 'null'),
@@ -156,6 +157,7 @@ def test_one_moment_is_read_and_nothing_can_be_written(url: str) -> None:
         other.execute(
             "CREATE TABLE \"Labels\" AS SELECT n AS id, '' AS label FROM generate_series(1, 9) AS n"
         )
+        other.execute("CREATE SEQUENCE s")
         columns = Columns(LABELS, "labels", "strict")
         batches = read_database(url, "labels", columns, table="Labels", query=None, batch_rows=3)
         first = next(batches)

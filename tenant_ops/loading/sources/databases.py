@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from tenant_ops.loading.sources.batch import Batch, batch_of_values
 from tenant_ops.loading.sources.columns import SAMPLES, Columns
 from tenant_ops.loading.sources.urls import Location, locate
-from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed
+from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, first_line
 
 CONNECT_TIMEOUT_S = 15
 
@@ -233,9 +233,8 @@ def _sqlite(path: Path) -> sa.URL:
 def _connected_to(url: sa.URL, name: str, location: Location | None = None) -> Iterator[sa.Connection]:
     """A connection that only reads, from one snapshot where the database has those; errors are sentences."""
 
-    def plain(error: BaseException | None) -> str:
-        text = str(error).strip()
-        return location.hide(text) if location else text
+    def plain(error: BaseException) -> str:
+        return location.hide(first_line(error)) if location else first_line(error)
 
     postgres = url.get_backend_name() == "postgresql"
     options: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}} if postgres else {}
@@ -259,8 +258,10 @@ def _connected_to(url: sa.URL, name: str, location: Location | None = None) -> I
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.OperationalError):
             # What passes by itself is tried again by whoever loads; the driver's error says which it is.
-            raise OperationFailed(f"the database failed: {plain(error.orig)}.", where=name) from error.orig
-        raise InputError(f"the database cannot be read: {plain(error.orig)}.", where=name) from None
+            raise OperationFailed(
+                f"the database failed: {plain(error.orig or error)}.", where=name
+            ) from error.orig
+        raise InputError(f"the database cannot be read: {plain(error.orig or error)}.", where=name) from None
     except SQLAlchemyError as error:
         raise InputError(f"the database cannot be read: {plain(error)}.", where=name) from None
 
