@@ -1,6 +1,6 @@
 """Where the values of a dataset's columns come from: columns of source files, and of datasets it refers to.
 
-Here: the answer, as names, and what it means for showing them. Not here: how it is shown (`orchestration/metadata.py`).
+Here: the answer, as names, and what of it may be shown. Not here: showing it (`orchestration/metadata.py`).
 """
 
 from collections.abc import Mapping
