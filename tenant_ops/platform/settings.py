@@ -26,6 +26,7 @@ class Settings:
         database_url: libpq URL of the Postgres that holds the tenants; None means the embedded one.
         pool_size: Most connections one process opens to a server.
         redis_url: Cache server; None means the embedded one.
+        inbox_path: Folder with a folder per tenant whose files are loaded as they come.
         backup_path: Where backups are stored: a directory, or an fsspec URL.
         backup_key: The backup master key as given (base64 of 32 bytes, or a passphrase); never shown.
         backup_retention_days: Days a backup is kept when the tenant's tier says nothing else.
@@ -40,6 +41,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     pool_size: int = 10
     redis_url: str | None = field(default=None, repr=False)
+    inbox_path: Path = Path("fixtures/inbox")
     backup_path: str = ""
     backup_key: str | None = field(default=None, repr=False)
     backup_retention_days: int | None = None
@@ -58,12 +60,14 @@ class Settings:
         """
         env = os.environ if env is None else env
         home = Path(env.get("TENANT_OPS_HOME") or default_home()).expanduser().resolve()
+        inbox = Path(env.get("FIXTURES_INBOX_PATH") or fixtures_root() / "inbox").expanduser().resolve()
         recipients = env.get("ALERT_EMAIL_RECIPIENTS", "").split(",")
         return cls(
             home=home,
             database_url=libpq_url(env.get("DATABASE_URL"), "DATABASE_URL"),
             pool_size=_whole_number(env, "DATABASE_POOL_SIZE", default=10, least=2),
             redis_url=env.get("REDIS_URL") or None,
+            inbox_path=inbox,
             backup_path=env.get("BACKUP_STORAGE_PATH") or str(home / "backups"),
             backup_key=env.get("BACKUP_ENCRYPTION_KEY") or None,
             backup_retention_days=_whole_number(env, "BACKUP_RETENTION_DAYS", default=0, least=0) or None,

@@ -67,7 +67,9 @@ def test_the_jobs_are_named_like_the_commands() -> None:
 def test_nothing_acts_by_itself_before_an_operator_says_so() -> None:
     assert all(s.default_status is dg.DefaultScheduleStatus.STOPPED for s in schedules.SCHEDULES)
     running = [s.name for s in sensors.SENSORS if s.default_status is dg.DefaultSensorStatus.RUNNING]
-    assert running == ["tenant_discovery"], "it registers partitions and requests no runs"
+    assert running == ["tenant_discovery", "fixture_inbox"], (
+        "the first registers partitions and requests no runs, the second only for files put into the inbox"
+    )
 
 
 def test_loading_the_location_connects_to_nothing() -> None:

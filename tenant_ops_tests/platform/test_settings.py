@@ -21,7 +21,7 @@ def test_empty_values_mean_unset() -> None:
     names = (
         *("DATABASE_URL", "DATABASE_POOL_SIZE", "REDIS_URL", "BACKUP_STORAGE_PATH", "BACKUP_ENCRYPTION_KEY"),
         *("BACKUP_RETENTION_DAYS", "MONITORING_INTERVAL_SECONDS", "ALERT_EMAIL_RECIPIENTS", "SMTP_URL"),
-        *("SLACK_WEBHOOK_URL", "TENANT_OPS_HOME", "TENANT_OPS_ACTOR"),
+        *("SLACK_WEBHOOK_URL", "TENANT_OPS_HOME", "TENANT_OPS_ACTOR", "FIXTURES_INBOX_PATH"),
     )
     assert Settings.load(dict.fromkeys(names, "")) == Settings.load({})
 
@@ -75,6 +75,11 @@ def test_the_home_may_have_spaces_and_a_tilde(tmp_path: Path) -> None:
     home = tmp_path / "my home" / ".." / "my home"
     assert Settings.load({"TENANT_OPS_HOME": str(home)}).home == tmp_path / "my home"
     assert Settings.load({"TENANT_OPS_HOME": "~/x y"}).home == Path.home() / "x y"
+
+
+def test_the_inbox_is_beside_the_shipped_fixtures_unless_told_otherwise(tmp_path: Path) -> None:
+    assert Settings.load({}).inbox_path == fixtures_root() / "inbox"
+    assert Settings.load({"FIXTURES_INBOX_PATH": str(tmp_path / "in box")}).inbox_path == tmp_path / "in box"
 
 
 def test_recipients_are_separated_by_commas() -> None:
