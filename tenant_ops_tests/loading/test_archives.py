@@ -58,8 +58,8 @@ def test_members_are_files_of_the_datasets_they_are_named_after(tmp_path: Path, 
     found = find(tmp_path)
     assert [(file.name, file.member, file.compression) for file in found["customers"]] == [
         ("export.zip/all.json#customers", "all.json", ""),
-        ("export.zip/customers.csv", "customers.csv", ""),
         ("export.zip/customers/part 2.tsv.zst", "customers/part 2.tsv.zst", "zst"),
+        ("export.zip/customers.csv", "customers.csv", ""),
         ("export.zip/more/customers.1.csv.gz", "more/customers.1.csv.gz", "gz"),
     ]
     assert [rows(file) for file in found["customers"]] == [1, 2, 2, 2]

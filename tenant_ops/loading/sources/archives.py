@@ -30,16 +30,16 @@ def members_of(path: Path, name: str) -> list[ZipInfo]:
     """
     archive, on_disk = _open(path, name)
     with on_disk, archive:
-        infos = sorted((info for info in archive.infolist() if not info.is_dir()), key=_name)
+        infos = sorted((info for info in archive.infolist() if not info.is_dir()), key=_place)
     for before, info in zip([None, *infos], infos, strict=False):
-        place = PurePosixPath(info.filename)
+        place = _place(info)
         if place.is_absolute() or ".." in place.parts or "\\" in info.filename:
             raise InputError(
                 f"the member {info.filename!r} leads out of the archive.",
                 where=name,
                 fix="Pack it again with plain names.",
             )
-        if before is not None and before.filename == info.filename:
+        if before is not None and _place(before) == place:
             raise InputError(f"the member {info.filename!r} is there twice.", where=name, fix="Keep one.")
     return infos
 
@@ -124,5 +124,5 @@ def _unreadable(name: str, why: Exception | str) -> InputError:
     return InputError(f"the zip archive is cut off or damaged: {why}.", where=name, fix="Fetch it again.")
 
 
-def _name(info: ZipInfo) -> str:
-    return info.filename
+def _place(info: ZipInfo) -> PurePosixPath:
+    return PurePosixPath(info.filename)

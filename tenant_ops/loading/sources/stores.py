@@ -57,7 +57,7 @@ class StoredObject:
             info = self._store.info(self._name)
         version = [f"{field}={info[field]}" for field in _VERSION_FIELDS if info.get(field)]
         # What has no version may have changed since it was fetched.
-        identity = "\n".join([self._location.url, self._name, *(version or [str(time.time_ns())])])
+        identity = "\n".join([str(self._store.protocol), self._name, *(version or [str(time.time_ns())])])
 
         def fetch(path: Path) -> None:
             for attempt in range(ATTEMPTS):
@@ -90,7 +90,8 @@ def list_objects(location: Location, endings: tuple[str, ...]) -> list[StoredObj
     """
     scheme = location.url.partition("://")[0]
     try:
-        store, root = url_to_fs(location.url)
+        # A cached instance would go on with the listings and credentials it was made with.
+        store, root = url_to_fs(location.url, skip_instance_cache=True)
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
         raise NotAvailable(
@@ -99,7 +100,6 @@ def list_objects(location: Location, endings: tuple[str, ...]) -> list[StoredObj
             fix=f"pip install 'tenant-ops[{extra}]'." if extra else "Install it beside tenant-ops.",
         ) from error
     with _in_sentences(location, location.shown):
-        store.invalidate_cache()
         web = scheme in {"http", "https"}
         pattern = _WEB_PATTERN if web else _PATTERN
         alone = bool(pattern.search(root))
@@ -121,8 +121,8 @@ def list_objects(location: Location, endings: tuple[str, ...]) -> list[StoredObj
             base = root
             names = list(store.find(root))
     base = _plain(base, web)
-    found = [(PurePosixPath(_plain(name, web)[len(base) :].strip("/")), name) for name in sorted(names)]
-    return [StoredObject(inside, alone, name, location, store) for inside, name in found]
+    found = [(PurePosixPath(_plain(name, web)[len(base) :].strip("/")), name) for name in names]
+    return [StoredObject(inside, alone, name, location, store) for inside, name in sorted(found)]
 
 
 def _plain(name: str, web: bool) -> str:
@@ -149,6 +149,8 @@ def _in_sentences(location: Location, where: str) -> Iterator[None]:
             where=where,
             fix="Give its driver credentials in the environment.",
         ) from None
+    except ValueError as error:
+        raise InputError(f"the URL cannot be used: {location.hide(str(error))}.", where=where) from None
     except Exception as error:
         reason = location.hide(str(error)) or type(error).__name__
         raise OperationFailed(
