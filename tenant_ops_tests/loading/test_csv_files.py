@@ -119,6 +119,16 @@ def test_line_numbers_hold_across_blocks_and_rejects() -> None:
     assert len(rows) + len(rejects) == count - 1
 
 
+@pytest.mark.parametrize("before", [0, 1_000, 200_000, 300_000])
+def test_a_row_of_nearly_two_megabytes_comes_whole_wherever_it_begins(before: int) -> None:
+    long = 'say "x"\n' * (LONGEST_CSV_ROW // 11)
+    doubled = long.replace('"', '""')
+    small = [f"{number},{'x' * 90}\n" for number in range(before // 100)]
+    rows, _ = read(f'a,b\n{"".join(small)}0,"{doubled}"\n1,y\n')
+    assert [row[1:] for row in rows[-2:]] == [("0", long), ("1", "y")]
+    assert len(rows) == len(small) + 2
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
     assert read(b"\xef\xbb\xbfa,b\n1,2\n")[0] == [(2, "1", "2")]
 
