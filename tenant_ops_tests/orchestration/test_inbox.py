@@ -1,7 +1,12 @@
 """Watch mode: what is put into a tenant's folder is loaded once, into that tenant, and moved away."""
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +19,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from tenant_ops.loading import inbox
 from tenant_ops.orchestration.location import build_defs
 from tenant_ops.orchestration.sensors import fixture_inbox
-from tenant_ops.platform.settings import Settings
+from tenant_ops.platform.settings import PACKAGE_ROOT, Settings
 from tenant_ops.tenants import Fleet, Tenant, suspend
 
 ARTISTS = "artist_id,name,genre,country,followers,created_at\n"
@@ -377,3 +382,42 @@ def test_without_an_inbox_nothing_is_made_and_the_sensor_says_where_it_would_be(
     root.rmdir()
     assert str(root) in (watch.tick().skip_message or "")
     assert not root.exists()
+
+
+@pytest.mark.slow
+def test_the_daemon_of_a_fresh_installation_loads_what_is_put_there(
+    fleet: Fleet, tenant: Tenant, tmp_path: Path
+) -> None:
+    home, log = tmp_path / "dagster home", tmp_path / "daemon.log"
+    home.mkdir()
+    shutil.copy(PACKAGE_ROOT / "dagster.yaml", home)
+    folder = fleet.settings.inbox_path / "acme"
+    folder.mkdir(parents=True)
+    (folder / "artists.csv").write_text(ARTISTS + ADA)
+    (folder / "nonsense.csv.part").write_text("still being written")
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ},
+        "DAGSTER_HOME": str(home),
+        "DATABASE_URL": fleet.settings.database_url or "",
+        "TENANT_OPS_HOME": str(fleet.settings.home),
+        "FIXTURES_INBOX_PATH": str(fleet.settings.inbox_path),
+    }
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(PACKAGE_ROOT / "workspace.yaml")]
+    with log.open("w") as output:
+        daemon = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while not list(folder.glob("done/*/*/artists.csv")):
+            assert daemon.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(1)
+    finally:
+        os.killpg(daemon.pid, signal.SIGINT)
+        try:
+            daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(daemon.pid, signal.SIGKILL)
+    assert names(fleet, tenant) == ["Ada"]
+    assert (folder / "nonsense.csv.part").is_file()
