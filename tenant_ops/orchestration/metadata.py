@@ -5,11 +5,14 @@ https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
 from tenant_ops.datasets import Between, Column, Dataset, Length, Matches, OneOf
+from tenant_ops.datasets.lineage import lineage
+from tenant_ops.orchestration.assets.common import FIXTURE_FILES
 from tenant_ops.platform.reports import as_document
 
 # The event log keeps every materialisation for ever: a table is for people, the full report is stored once.
@@ -42,6 +45,35 @@ def column_schema(dataset: Dataset) -> dg.TableSchema:
     )
 
 
+@cache
+def staged_lineage(dataset: Dataset) -> Mapping[str, dg.TableColumnLineage]:
+    """Which columns of fixture files each column of a staged dataset comes from.
+
+    For materialisations, of which Dagster reads it, not for definitions; it takes some 1,200 bytes of each.
+    """
+    return _lineage(
+        {
+            name: [(FIXTURE_FILES, source) for source in origin.sources]
+            for name, origin in lineage(dataset).items()
+        }
+    )
+
+
+@cache
+def live_lineage(dataset: Dataset) -> Mapping[str, dg.TableColumnLineage]:
+    """Which staged columns, and for keys that are looked up which live ones, each live column comes from."""
+    staged = dg.AssetKey(["fixtures", dataset.name])
+    return _lineage(
+        {
+            name: [
+                (staged, name),
+                *((dg.AssetKey(["datasets", str(origin.dataset)]), one) for one in origin.looked_up),
+            ]
+            for name, origin in lineage(dataset).items()
+        }
+    )
+
+
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
     """A few rows as a table the UI draws; cells cannot break out of it."""
     if not rows:
@@ -50,6 +82,13 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValu
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def _lineage(
+    columns: Mapping[str, Sequence[tuple[dg.AssetKey, str]]],
+) -> Mapping[str, dg.TableColumnLineage]:
+    depends = {name: [dg.TableColumnDep(key, one) for key, one in made] for name, made in columns.items()}
+    return {"dagster/column_lineage": dg.TableColumnLineage(depends)}
 
 
 def _column(column: Column, dataset: Dataset) -> dg.TableColumn:

@@ -7,7 +7,7 @@ from tenant_ops.loading import MergeReport, checksum, masked_sample, merge, plan
 from tenant_ops.orchestration.assets.common import TENANT, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import INTEGRITY_CHECK, merge_verdicts
-from tenant_ops.orchestration.metadata import column_schema, markdown_table, metadata_of
+from tenant_ops.orchestration.metadata import column_schema, live_lineage, markdown_table, metadata_of
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam, logged
 from tenant_ops.tenants import Fleet, Tenant
@@ -60,6 +60,7 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
 
 
 def described(fleet: Fleet, dataset: Dataset, report: MergeReport) -> dict[str, object]:
-    """The report, and a few rows with personal data masked."""
+    """The report, a few rows with personal data masked, and where each column comes from."""
     tenant = fleet.registry.get(report.tenant)
-    return {**metadata_of(report), "sample": markdown_table(masked_sample(fleet, tenant, dataset))}
+    sample = markdown_table(masked_sample(fleet, tenant, dataset))
+    return {**metadata_of(report), "sample": sample, **live_lineage(dataset)}

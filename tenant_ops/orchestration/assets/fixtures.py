@@ -7,7 +7,7 @@ from tenant_ops.loading import StageReport, plan_load, stage
 from tenant_ops.orchestration.assets.common import FIXTURE_FILES, TENANT, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import SCHEMA_CHECK, stage_verdicts
-from tenant_ops.orchestration.metadata import column_schema, metadata_of
+from tenant_ops.orchestration.metadata import column_schema, metadata_of, staged_lineage
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam, logged
 from tenant_ops.tenants import Tenant
@@ -47,7 +47,7 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
         return batch.run(
             context,
             operation(context, fleet, "stage", work, found=lambda report: report.quarantined > 0),
-            metadata=metadata_of,
+            metadata=lambda report: {**metadata_of(report), **staged_lineage(dataset)},
             checks=stage_verdicts,
         )
 
