@@ -279,9 +279,10 @@ def already_loaded(
 
     A file is loaded again when its name last brought other bytes (so that undoing a change to a file undoes
     it in the table), when the dataset's definition changed, or under another conflict strategy. A renamed
-    copy of loaded bytes is not. A file of which an incremental load passed rows over counts for loads by
-    the same column only. For a full load none counts: it makes the table what its files say, whatever
-    happened to the table since they were loaded.
+    copy of loaded bytes is not. Rows of a file that were replayed from quarantine say nothing of the file. A
+    file of which an incremental load passed rows over counts for loads by the same column only. For a full
+    load none counts: it makes the table what its files say, whatever happened to the table since they were
+    loaded. Nor does any count that was loaded before a full load removed rows: they may have been its rows.
     """
     if plan.mode is Mode.FULL:
         return set()
@@ -292,11 +293,15 @@ def already_loaded(
         """
         SELECT file->>'name', file->>'sha256', definition, conflict
         FROM {load}, jsonb_array_elements(files) AS file
-        WHERE dataset = %s AND state = 'merged'
+        WHERE dataset = %s AND state = 'merged' AND file->>'format' <> 'quarantine'
           AND (coalesce((file->>'passed_over')::bigint, 0) = 0 OR report->>'cursor_column' = %s)
+          AND finished_at >= coalesce((
+              SELECT max(finished_at) FROM {load} WHERE state = 'merged'
+              AND (dataset = %s AND report->>'mode' = 'full' OR jsonb_exists(report->'taken_along', %s))
+          ), '-infinity')
         ORDER BY finished_at
         """,
-        (dataset.name, part.cursor),
+        (dataset.name, part.cursor, dataset.name, dataset.name),
     ).fetchall()
     definition = fingerprint(dataset, plan)
     latest = {name: (sha256, used, conflict) for name, sha256, used, conflict in rows}

@@ -52,7 +52,7 @@ def test_a_reference_that_leads_nowhere_is_named(shop: Shop) -> None:
     assert report.quarantined == 1
     assert shop.faults() == [("Orders.csv", 3, "customer_id", "9", "no row of customers has this id")]
     (entry,) = shop.quarantine()
-    assert entry["raw"] == {"Customer": 9, "No.": 1, "Total amount": 5}
+    assert entry["raw"] == {"Customer": "9", "No.": "1", "Total amount": "5"}
     checks = {check.name: check for check in report.datasets[1].merge.checks}
     assert (checks["references"].passed, checks["references"].failed_rows) == (False, 1)
     assert checks["keys"].passed
@@ -63,6 +63,15 @@ def test_a_reference_that_leads_nowhere_is_named(shop: Shop) -> None:
 def test_a_row_may_refer_to_a_later_row_of_the_same_file(shop: Shop) -> None:
     shop.csv("customers.csv", [CUSTOMER, (1, "", "a", 3), (2, "", "b", 2), (3, "", "c", "")])
     assert shop.load().inserted == 3
+
+
+def test_a_row_that_is_there_may_be_made_to_refer_to_a_new_one(shop: Shop) -> None:
+    shop.csv("customers.csv", [CUSTOMER, (1, "", "a", "")])
+    shop.load()
+    shop.csv("customers.csv", [CUSTOMER, (1, "", "a", 2), (2, "", "b", 1)])
+    report = shop.load()
+    assert (report.inserted, report.updated) == (1, 1)
+    assert shop.rows("customers", "id referred_by") == [(1, 2), (2, 1)]
 
 
 def test_rows_that_refer_to_rows_left_out_are_left_out_too(shop: Shop) -> None:
