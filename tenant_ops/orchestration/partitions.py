@@ -6,7 +6,6 @@ through its tenants (`batch.py`), the sensor that calls `sync` (`sensors.py`).
 https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ import click
 import dagster as dg
 
 from tenant_ops.platform.errors import TenantOpsError, UnknownTenant
+from tenant_ops.tenants import unknown_tenant
 
 # One INSERT carries every key of a call; 5,000 keeps it near 200 KB (100,000 keys: 4.1 s in such chunks).
 ADD_CHUNK = 5_000
@@ -99,7 +99,8 @@ class TenantPartitions(dg.DynamicPartitionsDefinition):
             UnknownTenantPartition: naming the first tenant that does not exist.
         """
         for tenant in self._unknown(tenants, instance):
-            raise unknown_tenant(tenant, instance.get_dynamic_partitions(NAME))
+            error = unknown_tenant(tenant, instance.get_dynamic_partitions(NAME))
+            raise UnknownTenantPartition(error.problem, fix=error.fix)
 
     def between(self, instance: Any, first: str, last: str) -> list[str]:
         """The tenants from `first` to `last` in the order they were registered.
@@ -182,15 +183,6 @@ def sync(instance: dg.DagsterInstance, slugs: Iterable[str], *, most_removals: i
     for slug in gone[:most_removals]:
         instance.delete_dynamic_partition(NAME, slug)
     return Synced(tuple(added), tuple(gone[:most_removals]), len(gone[most_removals:]))
-
-
-def unknown_tenant(slug: str, existing: Sequence[str]) -> UnknownTenantPartition:
-    """The sentence for a tenant nobody has registered, with the most similar ones there are."""
-    similar = difflib.get_close_matches(slug, existing, n=3, cutoff=0.7)
-    meant = f" Did you mean {' or '.join(similar)}?" if similar else ""
-    return UnknownTenantPartition(
-        f"unknown tenant {slug!r}.{meant}", fix=f"Register it: tenant-ops init-tenant --tenant-id {slug}"
-    )
 
 
 def _without(slugs: Iterable[str], others: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from tenant_ops.tenants.provisioning import (
     plan_provision,
     provision,
 )
-from tenant_ops.tenants.registry import Registry
+from tenant_ops.tenants.registry import Registry, unknown_tenant
 from tenant_ops.tenants.tiers import TIERS, Tier, tier
 
 __all__ = [
@@ -47,4 +47,5 @@ __all__ = [
     "resume",
     "suspend",
     "tier",
+    "unknown_tenant",
 ]

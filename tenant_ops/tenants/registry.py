@@ -158,13 +158,17 @@ class Registry:
         )
 
     def unknown(self, slug: str) -> UnknownTenant:
-        """The sentence for a slug nobody has: how to register it, and what was perhaps meant."""
-        similar = get_close_matches(slug, self.slugs(), n=3, cutoff=0.75)
-        hint = f" Similar: {', '.join(similar)}." if similar else ""
-        return UnknownTenant(
-            f"there is no tenant {slug!r}.",
-            fix=f"Register it with: tenant-ops init-tenant --tenant-id {slug}{hint}",
-        )
+        """The error for a slug nobody has."""
+        return unknown_tenant(slug, self.slugs())
+
+
+def unknown_tenant(slug: str, existing: Iterable[str]) -> UnknownTenant:
+    """The sentence for a tenant nobody has registered: what was perhaps meant, and how to register it."""
+    similar = get_close_matches(slug, list(existing), n=3, cutoff=0.7)
+    meant = f" Did you mean {' or '.join(similar)}?" if similar else ""
+    return UnknownTenant(
+        f"unknown tenant {slug!r}.{meant}", fix=f"Register it: tenant-ops init-tenant --tenant-id {slug}"
+    )
 
 
 def _tenants(connection: psycopg.Connection) -> psycopg.Cursor[Tenant]:

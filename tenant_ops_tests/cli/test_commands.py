@@ -110,7 +110,7 @@ def test_a_tenants_whole_flow_from_the_command_line(tenant_ops: Callable[..., Ou
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["load-fixtures", "--tenant-id", "acmee"], "Similar: acme"),
+        (["load-fixtures", "--tenant-id", "acmee"], "Did you mean acme?"),
         (["load-fixtures", "--tenant-id", "nobody"], "init-tenant --tenant-id nobody"),
         (["load-fixtures", "--tenant-id", ""], "names no tenant"),
         (["load-fixtures", "--tenant-id", "acme", "--data-types", "userz"], "no dataset 'userz'"),

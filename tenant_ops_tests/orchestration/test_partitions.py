@@ -17,7 +17,6 @@ from tenant_ops.orchestration.partitions import (
     named,
     partition_keys,
     sync,
-    unknown_tenant,
 )
 from tenant_ops.platform.errors import InputError, OperationFailed
 
@@ -59,24 +58,30 @@ class TestNaming:
 
 
 class TestUnknownTenants:
-    def test_the_sentence_says_how_to_register_and_what_was_meant(self):
-        error = unknown_tenant("acne", ["acme", "globex"])
+    def test_the_sentence_says_how_to_register_and_what_was_meant(self, instance: dg.DagsterInstance):
+        sync(instance, ["acme", "globex"])
 
-        assert str(error) == (
+        with pytest.raises(UnknownTenantPartition) as refused:
+            TENANTS.require(instance, ["acne"])
+
+        assert str(refused.value) == (
             "unknown tenant 'acne'. Did you mean acme? Register it: tenant-ops init-tenant --tenant-id acne"
         )
-        assert isinstance(error, InputError)
+        assert isinstance(refused.value, InputError)
 
-    def test_dagsters_command_line_prints_it_as_a_sentence(self, capsys: pytest.CaptureFixture[str]):
-        error = unknown_tenant("nosuch", [])
-        assert isinstance(error, click.ClickException)
+    def test_dagsters_command_line_prints_it_as_a_sentence(
+        self, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+    ):
+        with pytest.raises(UnknownTenantPartition) as refused:
+            TENANTS.require(instance, ["nosuch"])
+        assert isinstance(refused.value, click.ClickException)
 
-        error.show()
+        refused.value.show()
 
         assert capsys.readouterr().err == (
             "Error: unknown tenant 'nosuch'. Register it: tenant-ops init-tenant --tenant-id nosuch\n"
         )
-        assert error.exit_code == 2
+        assert refused.value.exit_code == 2
 
     def test_one_unknown_name_among_several_is_the_one_named(self, instance: dg.DagsterInstance):
         sync(instance, ["acme", "globex"])

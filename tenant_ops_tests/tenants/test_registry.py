@@ -72,9 +72,9 @@ def test_an_unknown_slug_gets_one_sentence_with_what_was_perhaps_meant(
     with pytest.raises(UnknownTenant) as refused:
         fleet.registry.get(asked)
     sentence = str(refused.value)
-    assert sentence.startswith(f"there is no tenant {asked!r}.")
+    assert sentence.startswith(f"unknown tenant {asked!r}.")
     assert f"tenant-ops init-tenant --tenant-id {asked}" in sentence
-    assert ("Similar: acme_corp." in sentence) == (similar is not None)
+    assert ("Did you mean acme_corp?" in sentence) == (similar is not None)
     assert refused.value.exit_code == 2
 
 
