@@ -31,6 +31,7 @@ from tenant_ops.loading import ledger
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.lookups import resolve
 from tenant_ops.loading.quarantine import Findings, findings
+from tenant_ops.loading.quarantine.replay import settle_replayed
 from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.replacing import Leaving, Removed, Replacement
 from tenant_ops.loading.reports import DatasetPlan, LoadPlan, MergeReport, checks
@@ -192,8 +193,15 @@ def _merge(
         safety_backup=backup,
         cursor=_cursor(connection, tenant, dataset, part, load),
     )
-    document = {**as_document(report), "mode": str(plan.mode), "cursor_column": part.cursor}
+    document = {
+        **as_document(report),
+        "mode": str(plan.mode),
+        "cursor_column": part.cursor,
+        "upcasts": part.upcasts,
+        "version": fleet.catalog.version,
+    }
     ledger.finish(connection, tenant, load, part.conflict, document, fleet.clock())
+    settle_replayed(connection, tenant, load)
     drop_stage(connection, tenant, dataset)
     _record(fleet, connection, tenant, plan, report)
     return report

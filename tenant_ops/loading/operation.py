@@ -15,6 +15,7 @@ from tenant_ops.loading import ledger
 from tenant_ops.loading.discovery import find_files
 from tenant_ops.loading.merging import merge
 from tenant_ops.loading.prepared import PreparedFiles
+from tenant_ops.loading.quarantine.replay import find_replayed
 from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import (
     DatasetLoad,
@@ -23,15 +24,19 @@ from tenant_ops.loading.reports import (
     LoadReport,
     MergeReport,
     Reading,
+    SourceFile,
     StageReport,
 )
 from tenant_ops.loading.source_versions import version_of_source
 from tenant_ops.loading.staging import stage_all
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.progress import SILENT, Progress
-from tenant_ops.platform.retry import retrying
+from tenant_ops.platform.retry import retried, retrying
 from tenant_ops.platform.settings import fixtures_root
 from tenant_ops.tenants import Fleet, SafetyCopy, Tenant
+
+_Found = dict[str, tuple[tuple[SourceFile, ...], tuple[str, ...]]]
+"""The files of each dataset, and the versions whose changes their rows are brought through."""
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z-]+)*")
 
@@ -39,6 +44,7 @@ _ORDERED = frozenset({"integer", "bigint", "numeric", "double", "text", "date", 
 """Types that can say how far an incremental load has come."""
 
 
+@retried("plan a load")
 def plan_load(
     fleet: Fleet,
     tenant: Tenant,
@@ -83,7 +89,8 @@ def plan_load(
         max_bad_pct: The same in percent of the rows read.
         validate: Whether rules, keys and references are checked; types always are.
         force: Also load files whose bytes were loaded before.
-        replay: Load the rows in quarantine, or `source` as a repaired export of them.
+        replay: Load the rows in quarantine, all of them as they are or, with a `source`, those in this edited
+            export (`export_quarantine`) as they are there. Their version is known.
         together: Datasets that are loaded in the same run, each by a plan of its own; None is these alone.
 
     Raises:
@@ -101,18 +108,14 @@ def plan_load(
             f"{parallel_files} files cannot be read at once.", where="parallel files", fix="Use 1 or more."
         )
     chosen = fleet.catalog.select(datasets)
-    place = source or shipped_fixtures(tenant, fleet.catalog.version)
     reading = reading or Reading()
-    found = find_files(
-        fleet.catalog,
-        place,
-        {dataset.name for dataset in chosen},
-        reading=reading,
-        spool=fleet.settings.home / "spool",
-    )
+    if replay:
+        place, found = _quarantined(fleet, tenant, chosen, source, mode, source_version)
+    else:
+        place, found = _files(fleet, tenant, chosen, source, reading, source_version)
     plan = LoadPlan(
         tenant=tenant.slug,
-        source=str(place),
+        source=place,
         datasets=(),
         mode=mode,
         batch_rows=batch_rows,
@@ -124,15 +127,14 @@ def plan_load(
         validate=validate,
         force=force,
     )
-    version = version_of_source(fleet.catalog, Path(place), given=source_version, shipped=source is None)
     parts: list[DatasetPlan] = []
     with fleet.session(tenant) as connection:
         for dataset in chosen:
-            upcasts = fleet.catalog.upcasts_since(dataset.name, version)
+            files, upcasts = found[dataset.name]
             incoming = fleet.catalog.incoming(dataset.name, upcasts)
             part = DatasetPlan(
                 dataset=dataset.name,
-                files=tuple(found[dataset.name]),
+                files=files,
                 skipped=(),
                 conflict=_strategy(dataset, mode, conflict),
                 drift=Drift(drift or dataset.drift),
@@ -155,6 +157,49 @@ def plan_load(
                 )
             )
     return replace(plan, datasets=tuple(parts))
+
+
+def _files(
+    fleet: Fleet,
+    tenant: Tenant,
+    datasets: Sequence[Dataset],
+    source: Path | str | None,
+    reading: Reading,
+    source_version: str | None,
+) -> tuple[str, _Found]:
+    """Where the source is, and what it has of each dataset."""
+    place = source or shipped_fixtures(tenant, fleet.catalog.version)
+    found = find_files(
+        fleet.catalog,
+        place,
+        {dataset.name for dataset in datasets},
+        reading=reading,
+        spool=fleet.settings.home / "spool",
+    )
+    version = version_of_source(fleet.catalog, Path(place), given=source_version, shipped=source is None)
+    return str(place), {
+        name: (tuple(files), fleet.catalog.upcasts_since(name, version)) for name, files in found.items()
+    }
+
+
+def _quarantined(
+    fleet: Fleet,
+    tenant: Tenant,
+    datasets: Sequence[Dataset],
+    source: Path | str | None,
+    mode: Mode,
+    source_version: str | None,
+) -> tuple[str, _Found]:
+    """The quarantine or the repaired file, and what it has of each dataset."""
+    if mode is not Mode.BATCH:
+        raise InputError(
+            f"quarantined rows are some rows of a dataset, and mode {mode} would take them for more.",
+            where=f"tenant {tenant.slug}",
+            fix="Replay them in mode batch.",
+        )
+    repaired = Path(source).expanduser() if source else None
+    found = find_replayed(fleet, tenant, datasets, repaired=repaired, source_version=source_version)
+    return str(repaired or "quarantine"), found
 
 
 def _strategy(dataset: Dataset, mode: Mode, conflict: ConflictStrategy | None) -> ConflictStrategy:
@@ -237,12 +282,12 @@ def execute_load(
             goes on from there.
     """
     started = perf_counter()
-    tenant = fleet.registry.get(plan.tenant).require()
     stages: dict[str, StageReport] = {}
     merges: dict[str, MergeReport] = {}
 
     def attempt(retries: int) -> int:
-        # Outside the lock: the connection that holds it may be the one that was lost.
+        tenant = fleet.registry.get(plan.tenant).require()
+        # All of it is tried again, the lock too: the connection that holds it may be the one that was lost.
         with in_sentences(tenant), fleet.lock(tenant, "load"):
             _find_merged(fleet, tenant, stages, merges)
             left = [part.dataset for part in plan.datasets if part.dataset not in merges]
@@ -253,7 +298,7 @@ def execute_load(
                 merges[name] = merge(fleet, tenant, plan, name, safety_copy=safety_copy)
         return retries
 
-    retries = retrying(attempt, f"load {tenant.slug}")
+    retries = retrying(attempt, f"load {plan.tenant}")
     names = [part.dataset for part in plan.datasets]
     reports = [merges[name] for name in names]
     return LoadReport(

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from tenant_ops.datasets import ConflictStrategy, Dataset, ForeignKey, Lookup
 from tenant_ops.loading import quarantine
-from tenant_ops.loading.checking import FILE, LINE, as_read
+from tenant_ops.loading.checking import FILE, LINE, as_read, extra_columns
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.lookups import found_nothing, lookups_of
 from tenant_ops.loading.quarantine import BadRow, Quarantine
@@ -268,9 +268,10 @@ def _enter(
 ) -> None:
     assert violation.check is not None
     query = sql.SQL(
-        "SELECT {file}, {line}, to_jsonb(s) FROM {stage} s WHERE {mark} = {number} "
+        "SELECT {file}, {line}, {values} FROM {stage} s WHERE {mark} = {number} "
         "ORDER BY {file}, {line}, {row}"
     ).format(
+        values=_as_text(dataset),
         file=sql.Identifier(FILE),
         line=sql.Identifier(LINE),
         row=sql.Identifier(ROW),
@@ -285,6 +286,21 @@ def _enter(
             entries.add(load.files[file].name, BadRow(line, (fault,), raw))
         if entries.rows:
             entries.write(connection, tenant, load.id, fleet.clock())
+
+
+def _as_text(dataset: Dataset) -> sql.Composed:
+    """The columns of a stage as an object of texts: every digit is kept, and dates are in ISO spelling."""
+    columns = {**dataset.by_name, **extra_columns(dataset)}
+    # A document as text is JSON; the text of any other value is what JSON makes of it, without the quotes.
+    texts = [
+        sql.SQL("s.{}::text" if column.type == "jsonb" else "to_jsonb(s.{}) #>> '{{}}'").format(
+            sql.Identifier(name)
+        )
+        for name, column in columns.items()
+    ]
+    return sql.SQL("jsonb_object({}::text[], ARRAY[{}]::text[])").format(
+        sql.Literal(list(columns)), sql.SQL(", ").join(texts)
+    )
 
 
 def _stays(alias: str, leaving: sql.Identifier | None) -> sql.Composable:

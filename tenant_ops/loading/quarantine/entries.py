@@ -22,6 +22,7 @@ from psycopg import sql
 from tenant_ops.datasets import Dataset
 from tenant_ops.datasets.lineage import privacy_of
 from tenant_ops.loading.reports import CHECKS, CheckOutcome
+from tenant_ops.loading.sources.encodings import show_bytes
 from tenant_ops.platform.masking import mask
 from tenant_ops.tenants import Tenant
 
@@ -177,10 +178,10 @@ def entries_of(tenant: Tenant) -> sql.Composed:
 
 
 def _storable(value: Any) -> Any:
-    """The value with a picture for each NUL, which no Postgres text can hold."""
+    """The value with a mark for each NUL, which Postgres cannot hold, as sources mark what is no text."""
     match value:
         case str():
-            return value.replace("\x00", "\u2400")
+            return value.replace("\x00", show_bytes(b"\x00"))
         case dict():
             return {_storable(key): _storable(item) for key, item in value.items()}
         case _:

@@ -1,6 +1,6 @@
 """Loading quarantined rows again, as they are or as they were repaired.
 
-Here: which rows, the plan, and taking them out of quarantine once they are merged. Not here: reading them as
+Here: which rows, and taking them out of quarantine once they are merged. Not here: reading them as
 a source (`sources/quarantined.py`), everything else a load does.
 
 A replay is a load whose files are the original ones, by name, with the quarantined rows of each. They stay
@@ -62,19 +62,6 @@ class ReplayRow:
         return f"[{self.line},{self.content}]\n".encode()
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """What of one dataset a replay loads.
-
-    Attributes:
-        files: The original files, with the quarantined rows of each.
-        upcasts: Versions whose changes the rows are brought through, oldest first.
-    """
-
-    files: tuple[SourceFile, ...]
-    upcasts: tuple[str, ...]
-
-
 def find_replayed(
     fleet: Fleet,
     tenant: Tenant,
@@ -82,8 +69,11 @@ def find_replayed(
     *,
     repaired: Path | None = None,
     source_version: str | None = None,
-) -> dict[str, Replayed]:
-    """What a replay would load, by dataset, changing nothing.
+) -> dict[str, tuple[tuple[SourceFile, ...], tuple[str, ...]]]:
+    """What a replay would load of each dataset, changing nothing.
+
+    That is the original files, with the quarantined rows of each, and the versions whose changes these are
+    brought through, oldest first.
 
     Args:
         fleet: The fleet.
@@ -96,7 +86,7 @@ def find_replayed(
         InputError: the repaired file cannot be used, or rows of one dataset have different columns or were
             written for different versions.
     """
-    found: dict[str, Replayed] = {}
+    found: dict[str, tuple[tuple[SourceFile, ...], tuple[str, ...]]] = {}
     path = "" if repaired is None else str(repaired)
     with fleet.session(tenant, isolation=SNAPSHOT) as connection:
         for dataset in datasets:
@@ -107,7 +97,7 @@ def find_replayed(
                     for name, of_file in groupby(rows_of(None), attrgetter("file"))
                     for snapshot, size in [snapshot_of(map(alike.seen, of_file))]
                 ]
-            found[dataset.name] = Replayed(tuple(files), alike.upcasts(source_version))
+            found[dataset.name] = tuple(files), alike.upcasts(source_version)
     return found
 
 

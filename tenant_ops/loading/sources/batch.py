@@ -18,7 +18,7 @@ import pyarrow.compute as compute
 
 from tenant_ops.datasets import Dataset
 from tenant_ops.datasets.frames import Fault
-from tenant_ops.loading.sources.encodings import INVALID, MARKED_NUL, show_bytes
+from tenant_ops.loading.sources.encodings import INVALID, MARKED_NUL, ON_ERROR, show_bytes
 
 NOT_UTF8, NUL = "not valid UTF-8", "contains a NUL character"
 
@@ -117,7 +117,6 @@ def batch_of_values(
         json_is_text: Whether text that becomes `jsonb` is a document, and not a string in one.
     """
     columns: dict[str, arrow.Array] = {}
-    faults: list[Fault] = []
     for name, column_values in values.items():
         column = dataset.by_name.get(name)
         as_json = column is not None and column.type == "jsonb"
@@ -125,11 +124,9 @@ def batch_of_values(
         try:
             columns[name] = arrow.array(texts, arrow.string())
         except UnicodeEncodeError:
-            faults += [Fault(row, name, NOT_UTF8) for row, text in enumerate(texts) if not _is_unicode(text)]
-            legible = [None if text is None else text.encode(errors="backslashreplace") for text in texts]
-            columns[name] = arrow.array(legible, arrow.binary()).cast(arrow.string())
-    faults += find_invalid(columns)
-    return Batch(columns, arrow.array(lines, arrow.int64()), faults, rejects or [])
+            marked = [None if text is None else text.encode(errors=ON_ERROR) for text in texts]
+            columns[name] = arrow.array(marked, arrow.binary()).cast(arrow.string())
+    return Batch(columns, arrow.array(lines, arrow.int64()), find_invalid(columns), rejects or [])
 
 
 def spell(values: Iterable[Any], *, as_json: bool, json_is_text: bool = False) -> list[str | None]:
@@ -181,11 +178,3 @@ def _spell_odd_json(value: Any) -> str:
 
 def _exact_number(value: Any) -> Any:
     return orjson.Fragment(str(value)) if isinstance(value, Decimal | Number) else str(value)
-
-
-def _is_unicode(text: str | None) -> bool:
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -25,6 +25,9 @@ INVALID = "\ufdd0"
 MARKED_NUL = f"{INVALID}<00"
 """How the mark of NUL bytes begins."""
 
+ON_ERROR = "tenant_ops.mark_invalid"
+"""How to encode text, or decode bytes, with `INVALID` marks for what cannot be (`str.encode(errors=...)`)."""
+
 LOOKED_AT = {AUTO: 4 << 10, DETECT: 1 << 20}
 """Bytes from the beginning that are looked at to find an encoding."""
 
@@ -36,7 +39,6 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _SHOWN_BYTES = 16
-_ON_ERROR = "tenant_ops.mark_invalid"
 _STRANGE = re.compile("[\udc80-\udcff]+|\0+")
 _PLACED = re.compile(rf"({INVALID}<[0-9a-f]+\.*) \+(\d+)>")
 
@@ -122,7 +124,7 @@ def _marked(text: str, at: int) -> bytes:
 
 
 def _converted(blocks: Iterable[bytes], encoding: str, at: int) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)(_ON_ERROR)
+    decoder = codecs.getincrementaldecoder(encoding)(ON_ERROR)
     for block in chain(blocks, [b""]):
         # An error tells its place in what the decoder kept from before and this block together.
         start = at - len(decoder.getstate()[0])
@@ -132,7 +134,7 @@ def _converted(blocks: Iterable[bytes], encoding: str, at: int) -> Iterator[byte
         if "\0" in text:
             # How many bytes the text before it took is not known here, so neither is its place.
             text = text.replace("\0", show_bytes(b"\0"))
-        yield text.encode(errors=_ON_ERROR)
+        yield text.encode(errors=ON_ERROR)
 
 
 def _place(start: int, mark: re.Match[str]) -> str:
@@ -187,4 +189,4 @@ def _mark_invalid(error: UnicodeError) -> tuple[str | bytes, int]:
     return show_bytes(lone).encode(), error.end
 
 
-codecs.register_error(_ON_ERROR, _mark_invalid)
+codecs.register_error(ON_ERROR, _mark_invalid)
