@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as arrow
 import pyarrow.compute as compute
 
-from tenant_ops.datasets import Column, Dataset
+from tenant_ops.datasets import Column, Dataset, Drift
 from tenant_ops.datasets.parsing import parse
 from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading.checking import FILE, LINE, as_csv, check, extra_columns
 from tenant_ops.loading.discovery import content_hash
+from tenant_ops.loading.proposals import propose_columns
 from tenant_ops.loading.quarantine import BadRow
 from tenant_ops.loading.reports import DatasetPlan, Drifted, LoadPlan, SourceFile
 from tenant_ops.loading.sources import Batch, OpenSource, open_source
@@ -114,7 +115,10 @@ def read_pieces(
     """
     key = hash_key(fleet.tenant_key(tenant)[1]) if dataset.tenant_dependent else b""
     with _open(fleet, tenant, dataset, plan, file, batch_rows) as source:
-        yield _FileInPieces(file, number, dataset, plan, source, key)
+        pieces = _FileInPieces(file, number, dataset, plan, source, key)
+        yield pieces
+        if plan.of(dataset.name).drift is Drift.EVOLVE:
+            propose_columns(fleet.settings.home, fleet.catalog.version, dataset, pieces.samples)
 
 
 def _open(
@@ -124,7 +128,8 @@ def _open(
         return open_quarantined(fleet, tenant, file, dataset, batch_rows=batch_rows)
     part = plan.of(dataset.name)
     since = None
-    if part.cursor and part.after is not None:
+    # A source can leave out rows only by what it stores itself.
+    if part.cursor and part.after is not None and part.cursor not in dataset.rewritten:
         since = (dataset.source_of(part.cursor), part.after)
     return open_source(
         file, dataset, batch_rows=batch_rows, drift=part.drift, reading=plan.reading, since=since

@@ -19,13 +19,14 @@ from uuid import uuid4
 
 import psycopg
 
-from tenant_ops.datasets import Dataset
+from tenant_ops.datasets import Dataset, Drift
 from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading import ledger
 from tenant_ops.loading.filling import Stopped, Target, fill
 from tenant_ops.loading.ledger import Load, fingerprint
 from tenant_ops.loading.pieces import Pieces, read_pieces
 from tenant_ops.loading.prepared import PreparedFiles
+from tenant_ops.loading.proposals import proposals_for
 from tenant_ops.loading.quarantine import Findings, findings
 from tenant_ops.loading.refusals import in_sentences
 from tenant_ops.loading.reports import FileReport, LoadPlan, SourceFile, StageReport
@@ -180,7 +181,15 @@ class _Staging:
                 found = findings(connection, self._tenant, load.id)
         working = max(self._moments) - min(self._moments) if self._moments else 0.0
         seconds = self._opening_s + working + perf_counter() - started
-        return _report(self._tenant, self._dataset, state, load, found, self._filled, seconds)
+        report = _report(self._tenant, self._dataset, state, load, found, self._filled, seconds)
+        return replace(report, proposals=self._proposals(report))
+
+    def _proposals(self, report: StageReport) -> tuple[str, ...]:
+        if self._plan.of(self._dataset.name).drift is not Drift.EVOLVE:
+            return ()
+        unknown = dict.fromkeys(drifted.column for drifted in report.drift if drifted.kind == "unknown")
+        home, version = self._fleet.settings.home, self._fleet.catalog.version
+        return tuple(map(str, proposals_for(home, version, self._dataset, unknown)))
 
     def _pieces(self, file: SourceFile, number: int, batch_rows: int) -> AbstractContextManager[Pieces]:
         read = self._prepared.pieces if self._prepared else read_pieces
