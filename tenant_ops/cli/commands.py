@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tenant_ops.cli import backups, desk, fixtures, loading, tenants
+from tenant_ops.cli import backups, desk, fixtures, loading, quarantine, tenants
 from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import (
     FINDINGS,
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")
+app.add_typer(quarantine.app, name="quarantine")
 app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)

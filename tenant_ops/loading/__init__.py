@@ -7,8 +7,25 @@ their own. How it works is told in `staging.py` and `merging.py`.
 import pyarrow as arrow
 
 from tenant_ops.datasets import ConflictStrategy, Drift, Mode
+from tenant_ops.loading.many import FleetLoadReport, LoadFailure, load_many
 from tenant_ops.loading.merging import merge
 from tenant_ops.loading.operation import execute_load, plan_load
+from tenant_ops.loading.prepared import PreparedFiles
+from tenant_ops.loading.quarantine.dropping import (
+    DropPlan,
+    DropReport,
+    drop_quarantine,
+    plan_drop,
+    undo_drop,
+)
+from tenant_ops.loading.quarantine.exporting import ExportReport, export_quarantine
+from tenant_ops.loading.quarantine.repair import RepairReport, repair_row
+from tenant_ops.loading.quarantine.review import (
+    QuarantinedRow,
+    QuarantineList,
+    list_quarantine,
+    show_row,
+)
 from tenant_ops.loading.reports import (
     CheckOutcome,
     DatasetLoad,
@@ -36,19 +53,36 @@ __all__ = [
     "DatasetPlan",
     "Drift",
     "Drifted",
+    "DropPlan",
+    "DropReport",
+    "ExportReport",
     "FileReport",
+    "FleetLoadReport",
+    "LoadFailure",
     "LoadPlan",
     "LoadReport",
     "MergeReport",
     "Mode",
+    "PreparedFiles",
+    "QuarantineList",
+    "QuarantinedRow",
     "Reading",
+    "RepairReport",
     "SourceFile",
     "StageReport",
     "checks",
     "checksum",
+    "drop_quarantine",
     "execute_load",
+    "export_quarantine",
+    "list_quarantine",
+    "load_many",
     "masked_sample",
     "merge",
+    "plan_drop",
     "plan_load",
+    "repair_row",
+    "show_row",
     "stage",
+    "undo_drop",
 ]

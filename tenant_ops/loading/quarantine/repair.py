@@ -48,7 +48,7 @@ class RepairReport:
     left: tuple[str, ...]
 
 
-def repair(fleet: Fleet, tenant: Tenant, row_id: int, values: Mapping[str, str | None]) -> RepairReport:
+def repair_row(fleet: Fleet, tenant: Tenant, row_id: int, values: Mapping[str, str | None]) -> RepairReport:
     """Change values of a quarantined row; replaying loads it with them.
 
     A row that was text which could not be split becomes one with these values, the others empty. The audit

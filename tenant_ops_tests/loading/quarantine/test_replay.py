@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenant_ops.loading import ConflictStrategy, LoadReport, Mode, execute_load, merging, plan_load
-from tenant_ops.loading.quarantine.repair import repair
+from tenant_ops.loading.quarantine.repair import repair_row
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet
@@ -117,7 +117,7 @@ def test_rows_of_one_line_are_each_replayed(shop: Shop) -> None:
     shop.write("customers.json", json.dumps(rows))
     shop.load()
     assert [entry["line"] for entry in shop.quarantine()] == [1] * 4
-    repair(shop.fleet, shop.tenant, row_ids(shop)[0], {"id": "1", "name": "x"})
+    repair_row(shop.fleet, shop.tenant, row_ids(shop)[0], {"id": "1", "name": "x"})
     assert replay(shop).inserted == 1
     left = [(entry["raw"]["id"], entry["column_name"]) for entry in shop.quarantine()]
     assert left == [("b", "id"), ("c", "id")]
@@ -129,7 +129,7 @@ def test_text_that_is_no_row_waits_until_somebody_makes_it_one(shop: Shop) -> No
     text, _ = row_ids(shop)
     assert replay(shop).read == 1
     assert text in row_ids(shop)
-    repair(shop.fleet, shop.tenant, text, {"id": "1", "name": "a, b"})
+    repair_row(shop.fleet, shop.tenant, text, {"id": "1", "name": "a, b"})
     assert replay(shop).inserted == 1
     assert shop.rows("customers", "id name") == [(1, "a, b"), (2, "c")]
 
@@ -149,7 +149,7 @@ def test_what_is_no_text_is_bad_again_rather_than_loaded_as_what_it_is_shown_as(
     report = replay(shop)
     assert (report.read, report.inserted, report.quarantined) == (2, 0, 2)
     assert [entry["column_name"] for entry in shop.quarantine()] == ["name", "name"]
-    repair(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "e"})
+    repair_row(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "e"})
     assert replay(shop).inserted == 1
 
 
@@ -167,7 +167,7 @@ def test_columns_the_file_did_not_have_keep_their_values(shop: Shop) -> None:
     shop.load()
     shop.csv("customers.csv", [("id", "name"), (1, "n" * 30)])
     shop.load()
-    repair(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "b"})
+    repair_row(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "b"})
     assert replay(shop).updated == 1
     assert shop.rows("customers", "id email name") == [(1, "a@b.cd", "b")]
 
@@ -195,7 +195,7 @@ def test_another_load_in_between_takes_a_staged_replay_back(early: Shop) -> None
 
 def test_a_row_that_was_repaired_since_it_was_staged_is_not_merged_as_it_was(early: Shop) -> None:
     early.stage("orders", source=None, replay=True)
-    repair(early.fleet, early.tenant, row_ids(early)[0], {"Total amount": "6"})
+    repair_row(early.fleet, early.tenant, row_ids(early)[0], {"Total amount": "6"})
     with pytest.raises(OperationFailed, match="changed or removed since they were staged"):
         early.merge("orders", source=None, replay=True)
     assert early.rows("orders") == []
@@ -205,7 +205,7 @@ def test_a_row_that_was_repaired_since_it_was_staged_is_not_merged_as_it_was(ear
 
 def test_a_plan_does_not_load_rows_that_changed_since(early: Shop) -> None:
     plan = early.plan(source=None, replay=True)
-    repair(early.fleet, early.tenant, row_ids(early)[0], {"Total amount": "6"})
+    repair_row(early.fleet, early.tenant, row_ids(early)[0], {"Total amount": "6"})
     with pytest.raises(InputError, match="changed after the load was planned"):
         execute_load(early.fleet, plan)
     assert early.rows("orders") == []
@@ -259,7 +259,7 @@ def test_what_was_read_is_merged_or_still_quarantined(
         for place, column, value in repairs:
             ids = row_ids(shop)
             if ids:
-                repair(shop.fleet, shop.tenant, ids[place % len(ids)], {column: value or None})
+                repair_row(shop.fleet, shop.tenant, ids[place % len(ids)], {column: value or None})
         replay(shop, conflict=ConflictStrategy.KEEP_BOTH)
         unchanged = read - len(shop.rows("customers")) - len(row_ids(shop))
         assert unchanged == merged_as_unchanged(shop), "those that were equal to a row that was there"
