@@ -18,7 +18,7 @@ from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.instance import accept_prefixes
 from tenant_ops.orchestration.jobs import JOBS
 from tenant_ops.orchestration.partitions import TenantPartitions
-from tenant_ops.orchestration.resources import LoadOptions, fleet_resource
+from tenant_ops.orchestration.resources import LoadOptions, fleet_resource, prepared_files
 from tenant_ops.orchestration.schedules import SCHEDULES
 from tenant_ops.orchestration.sensors import SENSORS
 from tenant_ops.platform.progress import SILENT, Progress
@@ -68,6 +68,7 @@ def build_defs(
             "fleet": fleet_resource(catalog, open_fleet),
             "batch": Batch(),
             "load_options": LoadOptions(),
+            "prepared": prepared_files,
             "progress": dg.ResourceDefinition.hardcoded_resource(progress),
         },
         executor=dg.in_process_executor,

@@ -11,12 +11,14 @@ import dagster as dg
 from pydantic import Field
 
 from tenant_ops.datasets import Catalog, ConflictStrategy, Drift, Mode
-from tenant_ops.loading import Reading
+from tenant_ops.loading import PreparedFiles, Reading
+from tenant_ops.orchestration.batch import tenants_of
 from tenant_ops.platform.progress import Chorus, Lines, Progress
 from tenant_ops.tenants import Fleet
 
 FleetParam = dg.ResourceParam[Fleet]
 ProgressParam = dg.ResourceParam[Progress]
+PreparedParam = dg.ResourceParam[PreparedFiles]
 
 
 def fleet_resource(catalog: Catalog, open_fleet: Callable[[Catalog], Fleet]) -> dg.ResourceDefinition:
@@ -31,6 +33,20 @@ def fleet_resource(catalog: Catalog, open_fleet: Callable[[Catalog], Fleet]) -> 
             opened.close()
 
     return fleet
+
+
+@dg.resource(
+    required_resource_keys={"fleet"}, description="Files that tenants of a run share, read and checked once."
+)
+def prepared_files(context: dg.InitResourceContext) -> Iterator[PreparedFiles]:
+    """A spool for the files of a run, gone when it ends."""
+    with PreparedFiles(context.resources.fleet.settings.home / "spool") as prepared:
+        yield prepared
+
+
+def shared(context: dg.AssetExecutionContext, prepared: PreparedFiles) -> PreparedFiles | None:
+    """The spool when several tenants are there to share it: one alone is faster without."""
+    return prepared if len(tenants_of(context)) > 1 else None
 
 
 class LoadOptions(dg.ConfigurableResource):

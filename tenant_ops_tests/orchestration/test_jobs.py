@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from tenant_ops.audit import reports_of_run
 from tenant_ops.backups import compare, list_backups, plan_restore
-from tenant_ops.datasets import MUSIC
+from tenant_ops.datasets import MUSIC, Dataset
+from tenant_ops.loading import prepared
+from tenant_ops.loading.pieces import read_pieces
 from tenant_ops.orchestration.location import build_defs
 from tenant_ops.orchestration.partitions import TENANTS
 from tenant_ops.platform.errors import TenantOpsError
@@ -79,6 +82,25 @@ def test_asset_checks_have_a_verdict_per_tenant(
     assert (schema.passed, schema.partition, schema.severity) == (False, "acme", dg.AssetCheckSeverity.WARN)
     assert verdicts["fixtures/users", "schema"].passed
     assert rows(fleet, fleet.registry.get("acme"))["artists"] == 1
+
+
+def test_tenants_of_a_run_that_load_the_same_files_read_them_once(
+    run: Callable[..., dg.ExecuteInProcessResult],
+    new_tenant: Callable[..., Tenant],
+    fleet: Fleet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def counting(fleet: Fleet, tenant: Tenant, dataset: Dataset, *rest: Any, **options: Any) -> Any:
+        read.append(dataset.name)
+        return read_pieces(fleet, tenant, dataset, *rest, **options)
+
+    monkeypatch.setattr(prepared, "read_pieces", counting)
+    tenants = [new_tenant(slug) for slug in ("acme", "globex", "initech")]
+    assert run("load_fixtures", "acme,globex,initech").success
+    assert sorted(read) == sorted(MUSIC.names)
+    assert len({frozenset(rows(fleet, tenant).items()) for tenant in tenants}) == 1
 
 
 def test_loading_again_changes_nothing(

@@ -9,7 +9,14 @@ from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import INTEGRITY_CHECK, merge_verdicts
 from tenant_ops.orchestration.metadata import column_schema, live_lineage, markdown_table, metadata_of
 from tenant_ops.orchestration.operations import operation
-from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam, logged
+from tenant_ops.orchestration.resources import (
+    FleetParam,
+    LoadOptions,
+    PreparedParam,
+    ProgressParam,
+    logged,
+    shared,
+)
 from tenant_ops.tenants import Fleet, Tenant
 
 
@@ -41,11 +48,14 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
         batch: Batch,
         load_options: LoadOptions,
         progress: ProgressParam,
+        prepared: PreparedParam,
     ) -> dg.MaterializeResult:
+        told, share = logged(context, progress), shared(context, prepared)
+
         def work(tenant: Tenant) -> MergeReport:
             plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments(context))
             # At once when the fixtures asset has staged it already.
-            stage(fleet, tenant, plan, dataset.name, progress=logged(context, progress))
+            stage(fleet, tenant, plan, dataset.name, progress=told, prepared=share)
             return merge(fleet, tenant, plan, dataset.name)
 
         return batch.run(

@@ -9,7 +9,14 @@ from tenant_ops.orchestration.batch import Batch
 from tenant_ops.orchestration.checks import SCHEMA_CHECK, stage_verdicts
 from tenant_ops.orchestration.metadata import column_schema, metadata_of, staged_lineage
 from tenant_ops.orchestration.operations import operation
-from tenant_ops.orchestration.resources import FleetParam, LoadOptions, ProgressParam, logged
+from tenant_ops.orchestration.resources import (
+    FleetParam,
+    LoadOptions,
+    PreparedParam,
+    ProgressParam,
+    logged,
+    shared,
+)
 from tenant_ops.tenants import Tenant
 
 
@@ -39,10 +46,13 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
         batch: Batch,
         load_options: LoadOptions,
         progress: ProgressParam,
+        prepared: PreparedParam,
     ) -> dg.MaterializeResult:
+        told, share = logged(context, progress), shared(context, prepared)
+
         def work(tenant: Tenant) -> StageReport:
             plan = plan_load(fleet, tenant, datasets=[dataset.name], **load_options.arguments(context))
-            return stage(fleet, tenant, plan, dataset.name, progress=logged(context, progress))
+            return stage(fleet, tenant, plan, dataset.name, progress=told, prepared=share)
 
         return batch.run(
             context,
