@@ -10,7 +10,7 @@ import sys
 # Module, arguments of a full run, arguments of a quick one.
 BENCHMARKS: tuple[tuple[str, list[str], list[str]], ...] = (
     ("bench.provisioning", [], ["--quick"]),
-    ("bench.loading", [], ["50000", "1"]),
+    ("bench.loading", [], ["--rows", "50000", "--rounds", "1", "--peer-rows", "5000"]),
     ("bench.event_log", [], ["30", "1"]),
     ("bench.batches", [], ["20", "1"]),
 )
