@@ -76,7 +76,7 @@ REMERGED = {
 def test_an_unchanged_row_is_not_written(
     stocked: Shop, conflict: ConflictStrategy, expected: tuple[int, int, int]
 ) -> None:
-    def versions() -> list[object]:
+    def versions() -> list[tuple[Any, ...]]:
         with stocked.fleet.session(stocked.tenant) as connection:
             return connection.execute(
                 "SELECT id, ctid::text, xmin::text, xmax::text FROM customers ORDER BY id"

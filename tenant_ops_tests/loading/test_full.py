@@ -1,15 +1,16 @@
 """Mode full: afterwards a dataset is what its files say, or it is what it was."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tenant_ops.audit import history
 from tenant_ops.backups import execute_restore, find_backup, plan_restore
-from tenant_ops.datasets import Catalog, Column, Dataset, ForeignKey
+from tenant_ops.datasets import Catalog, Clean, Column, Dataset, ForeignKey, MapValues
 from tenant_ops.loading import ConflictStrategy, LoadReport, Mode, execute_load, merge, plan_load, stage
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
@@ -336,8 +337,33 @@ FOLDERS = Dataset(
 )
 
 
+PRICES = Dataset(
+    name="prices",
+    description="Of articles.",
+    columns=(Column("code", "text"), Column("price", "integer")),
+    key=("code",),
+    transforms=(Clean("code", lower=True), MapValues("code", {"none": None})),
+)
+
+
+def test_the_key_of_a_bad_row_is_known_through_its_transforms(settings: Settings, tmp_path: Path) -> None:
+    fleet = Fleet.open(settings, catalog=Catalog("prices", "1.0.0", (PRICES,)))
+    provision(fleet, "acme")
+    prices = Shop(fleet, fleet.registry.get("acme"), tmp_path / "prices")
+    prices.csv("prices.csv", [("code", "price"), ("ab", 1), ("cd", 2), ("ef", 3)])
+    prices.load()
+    prices.csv("prices.csv", [("code", "price"), (" AB ", "?"), ("CD", 4)])
+    report = replace_all(prices)
+    assert prices.rows("prices") == [("ab", 1), ("cd", 4)]
+    assert (report.quarantined, report.deleted) == (1, 1)
+    prices.csv("prices.csv", [("code", "price"), ("None", 5), ("CD", 4)])
+    with pytest.raises(InputError, match="1 rows were left out whose code is not known"):
+        replace_all(prices)
+    fleet.close()
+
+
 @pytest.fixture
-def folders(settings: Settings, tmp_path: Any) -> Any:
+def folders(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Replaces the folders of a tenant by those given."""
     fleet = Fleet.open(settings, catalog=Catalog("folders", "1.0.0", (FOLDERS,)))
     provision(fleet, "acme")

@@ -130,7 +130,7 @@ def fill(shop: Shop, customers: Customers, orders: Orders) -> None:
             )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables(), CUSTOMER_ROWS, ORDER_ROWS, st.booleans())
 def test_contents_are_replaced_as_the_model_says(
     shop: Shop,
