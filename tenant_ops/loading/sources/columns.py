@@ -9,6 +9,7 @@ from typing import Any
 
 from tenant_ops.datasets import Dataset, Drift
 from tenant_ops.loading.reports import Drifted
+from tenant_ops.loading.sources.batch import spell
 from tenant_ops.platform.errors import InputError
 
 SAMPLES = 20
@@ -57,15 +58,15 @@ class Columns:
         self._missing = dict.fromkeys(absent, "new rows take its default or are empty, others keep theirs")
         return {name: reads.get(name) for name in found}
 
-    def see(self, row: Mapping[str, Any], where: str) -> None:
-        """Take note of the members of one object.
+    def see(self, row: Mapping[str, Any], line: int) -> None:
+        """Take note of the members of one object, and of the line it begins on.
 
         Raises:
             InputError: one is unknown and the contract strict.
         """
         if not row.keys() <= self._found:
             for name in row:
-                self._meet(name, where)
+                self._meet(name, f"{self._file}, line {line}")
         for name in self.samples.keys() & row.keys():
             self.sample(name, [row[name]])
 
@@ -75,8 +76,7 @@ class Columns:
         for value in values:
             if len(kept) == SAMPLES:
                 return
-            if value is not None:
-                kept.append(str(value))
+            kept += [text for text in spell([value], as_json=False) if text is not None]
 
     def end(self) -> None:
         """The objects are read: a member none of them had is missing."""
@@ -87,7 +87,8 @@ class Columns:
     @property
     def drift(self) -> tuple[Drifted, ...]:
         """What was found that is not as the dataset has it; complete once every row was read."""
-        unknown = [Drifted(self._file, name, "unknown", "passed over") for name in self.samples]
+        proposed = ", and a migration that adds it is proposed" if self._drift is Drift.EVOLVE else ""
+        unknown = [Drifted(self._file, name, "unknown", f"passed over{proposed}") for name in self.samples]
         missing = [Drifted(self._file, name, "missing", outcome) for name, outcome in self._missing.items()]
         return (*unknown, *missing)
 

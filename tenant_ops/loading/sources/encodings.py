@@ -149,8 +149,9 @@ def _known(wanted: str, name: str) -> str:
     """
     try:
         found = codecs.lookup(wanted).name
-        # codecs that turn bytes into bytes, or need all of them at once, are none
-        if "a,b\n0".encode(found).decode(found) == "a,b\n0" and codecs.getincrementaldecoder(found):
+        # codecs that turn bytes into bytes, or cannot go on after a fault, are none
+        decoder = codecs.getincrementaldecoder(found)(ON_ERROR)
+        if decoder.decode("a,b\n0".encode(found), True) == "a,b\n0":
             return "utf-8" if found in {"utf-8-sig", "ascii"} else found
     except (LookupError, UnicodeError, ValueError):
         pass

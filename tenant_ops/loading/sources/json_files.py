@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tenant_ops.loading.sources.batch import Batch, Number, Reject, batch_of_rows
+from tenant_ops.loading.sources.batch import Batch, Number, Reject, batch_of_rows, spell
 from tenant_ops.loading.sources.columns import Columns
 from tenant_ops.loading.sources.streams import LONGEST_ROW, TextStream, too_long
 from tenant_ops.platform.errors import InputError
@@ -23,7 +23,8 @@ from tenant_ops.platform.errors import InputError
 NOT_JSON, NOT_OBJECT = "not valid JSON", "not a JSON object"
 REPEATED = "an object has a member twice"
 
-_BLANK = re.compile(r"[ \t\r\n]*")
+_BLANKS = " \t\r\n"
+_BLANK = re.compile(f"[{_BLANKS}]*")
 
 
 class _Decoder:
@@ -41,8 +42,9 @@ class _Decoder:
 
     def decode(self, text: str) -> Any:
         """The one value a text holds."""
-        value, end = self.decode_at(text, _after_blanks(text, 0))
-        if _after_blanks(text, end) < len(text):
+        text = text.strip(_BLANKS)
+        value, end = self.decode_at(text, 0)
+        if end < len(text):
             raise json.JSONDecodeError("Extra data", text, end)
         return value
 
@@ -59,16 +61,13 @@ class _Decoder:
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
-        self.repeated = self.repeated or len(members) < len(pairs)
+        if len(members) < len(pairs):
+            self.repeated = True
         return members
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _after_blanks(text: str, at: int) -> int:
-    return _BLANK.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def read_ndjson(stream: TextStream, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
@@ -111,9 +110,9 @@ def _batches(
         if isinstance(value, Reject):
             rejects.append(value)
         elif not isinstance(value, dict):
-            rejects.append(Reject(position, NOT_OBJECT, json.dumps(value, default=str)))
+            rejects.append(Reject(position, NOT_OBJECT, str(spell([value], as_json=True)[0])))
         else:
-            columns.see(value, f"{stream.name}, line {position}")
+            columns.see(value, position)
             rows.append(value)
             lines.append(position)
         if len(rows) + len(rejects) >= batch_rows:
@@ -202,7 +201,7 @@ class _Text:
     def peek(self) -> str:
         """The next character that is not blank; empty at the end of the file."""
         while True:
-            self._at = _after_blanks(self._window, self._at)
+            self._at = _BLANK.match(self._window, self._at).end()  # pyright: ignore[reportOptionalMemberAccess]
             if self._at < len(self._window) or not self._more():
                 return self._window[self._at : self._at + 1]
 
