@@ -252,7 +252,9 @@ REFUSED: list[tuple[Transform, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("declared", "problem"), REFUSED, ids=[repr(each) for each, _ in REFUSED])
+@pytest.mark.parametrize(
+    ("declared", "problem"), REFUSED, ids=[f"{type(each).__name__}: {why}" for each, why in REFUSED]
+)
 def test_a_transform_that_cannot_work_is_refused_with_its_dataset(declared: Transform, problem: str) -> None:
     with pytest.raises(InputError, match=r"dataset 'things', transform 1 \(") as error:
         things(declared)
