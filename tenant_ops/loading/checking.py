@@ -86,6 +86,32 @@ def check(
     return Checked(table, bad)
 
 
+def read_keys(dataset: Dataset, batch: Batch, *, key: bytes = b"") -> list[tuple[str, ...] | None]:
+    """The primary key of each row as it would be stored; None where the row does not tell it.
+
+    It does not where something that the key is made of is missing or faulty, or is looked up when merging.
+
+    Args:
+        dataset: Whose transforms and types.
+        batch: What was read.
+        key: As for `check`.
+    """
+    work = _Work.of(dataset, batch, key)
+    origins = lineage(dataset)
+    sources = {dataset.reads[source] for name in dataset.key for source in origins[name].sources}
+    unsure = {fault.row for fault in _unreadable(work) if fault.column in {*dataset.key, *sources}}
+    nothing = [None] * len(batch.lines)
+    looked_up = {each.column for each in _lookups(dataset)}
+    texts = [
+        work.parsed[name].text.to_pylist() if name in work.parsed and name not in looked_up else nothing
+        for name in dataset.key
+    ]
+    return [
+        None if row in unsure or None in values else values
+        for row, values in enumerate(zip(*texts, strict=True))
+    ]
+
+
 def extra_columns(dataset: Dataset) -> dict[str, Column]:
     """What a stage has besides the dataset's own columns and those every stage has, by name.
 
