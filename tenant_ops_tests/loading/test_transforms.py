@@ -285,7 +285,7 @@ def test_an_older_row_in_quarantine_is_there_as_it_was_read(open_shop: Callable[
     [entry] = shop.quarantine()
     assert entry["reason"] == "the same id as an earlier row"
     assert {name: value for name, value in entry["raw"].items() if value is not None} == {
-        "id": 1,
+        "id": "1",
         "full_name": "Bob Doe",
         "tier": "pro",
     }
