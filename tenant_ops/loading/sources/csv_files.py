@@ -200,7 +200,7 @@ def _find_delimiter(lines: list[str], columns: Columns, usual: str) -> str:
         try:
             header, _ = _split_header(lines, delimiter)
         except csv.Error:
-            return (0, 0, delimiter == usual)
+            return (0, int(delimiter == usual), delimiter == usual)
         known = sum(name in columns.dataset.reads for name in header)
         return (known, len(header), delimiter == usual)
 
