@@ -77,7 +77,8 @@ def fill(target: Target, file: SourceFile, number: int, opener: Opener) -> FileR
         Stopped: as asked.
     """
     filling = _Filling(target, file, number)
-    target.progress.start(filling.task)
+    counted = file.bytes if file.format in {"csv", "tsv", "json", "ndjson"} else None
+    target.progress.start(filling.task, size=counted)
     try:
         if filling.entry.batches and file.format in NOT_REPEATABLE:
             filling.take_back()

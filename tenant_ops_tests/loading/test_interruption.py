@@ -2,23 +2,30 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tenant_ops.loading import execute_load, merging, pieces, plan_load, stage, staging
-from tenant_ops.platform.errors import OperationFailed
+from tenant_ops.loading import LoadReport, execute_load, ledger, merging, pieces, plan_load, stage, staging
+from tenant_ops.platform import embedded
+from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.progress import Silent
 from tenant_ops.platform.settings import Settings
-from tenant_ops.tenants import Fleet
+from tenant_ops.tenants import Fleet, provision
+from tenant_ops_tests.loading.faults import Wire, on_a_small_disk, outcome, through_a_network
 from tenant_ops_tests.loading.shop import SHOP, Shop
 
 HEADER = ("id", "email", "name")
+CHUNK = 100
 
 
 @pytest.fixture
@@ -29,6 +36,15 @@ def stocked(shop: Shop) -> Shop:
         rows = [(first + number, f"c{first + number}@x.org", f"name {number}") for number in range(1, 1001)]
         shop.csv(f"customers.{part}.csv", [HEADER, *rows, ("bad", "", "x"), (first + 1, "", "again")])
     return shop
+
+
+@pytest.fixture
+def undisturbed(stocked: Shop) -> Any:
+    """What another tenant has after the same load, to which nothing happened."""
+    provision(stocked.fleet, "calm")
+    calm = replace(stocked, tenant=stocked.fleet.registry.get("calm"))
+    calm.load()
+    return outcome(calm)
 
 
 def die() -> None:
@@ -57,10 +73,6 @@ def kill_at(shop: Shop, module: str, function: str, call: int) -> None:
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-
-
-def outcome(shop: Shop) -> tuple[Any, ...]:
-    return shop.rows("customers", "id email name"), sorted(shop.faults()), shop.stages()
 
 
 @pytest.mark.slow
@@ -125,42 +137,342 @@ def test_a_stage_that_was_dropped_is_made_again(stocked: Shop) -> None:
     assert stocked.load().inserted == 3000
 
 
+class Interrupted(Exception):
+    """What stops a load in these tests."""
+
+
+class StopAfter(Silent):
+    """Stops a load when it has been told of so many pieces."""
+
+    def __init__(self, pieces_: int) -> None:
+        self.left = pieces_
+
+    def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
+        self.left -= 1
+        if self.left == 0:
+            raise Interrupted
+
+
+class Counting(Silent):
+    """Counts the pieces a load is told of."""
+
+    def __init__(self) -> None:
+        self.pieces: list[int] = []
+
+    def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
+        self.pieces.append(n)
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each batch that is checked from now on."""
+    rows: list[int] = []
+    real = pieces.check
+
+    def check(dataset: Any, batch: Any, *arguments: Any, **options: Any) -> Any:
+        rows.append(batch.rows)
+        return real(dataset, batch, *arguments, **options)
+
+    monkeypatch.setattr(pieces, "check", check)
+    return rows
+
+
+def stage_until(shop: Shop, pieces_: int, **options: Any) -> None:
+    """Stage the customers, and stop in the middle."""
+    with pytest.raises(Interrupted):
+        stage(shop.fleet, shop.tenant, shop.plan(**options), "customers", progress=StopAfter(pieces_))
+
+
+def ledger_of(shop: Shop) -> ledger.Load:
+    with shop.fleet.session(shop.tenant) as connection:
+        load = ledger.open_load(connection, shop.tenant, shop.fleet.catalog["customers"])
+    assert load is not None
+    return load
+
+
+def test_a_stage_goes_on_in_the_middle_of_a_file(stocked: Shop, checked: list[int], undisturbed: Any) -> None:
+    checked.clear()
+    stage_until(stocked, 16, batch_rows=CHUNK)  # 11 chunks of the first file, 4 of the second are committed
+    first, second, third = ledger_of(stocked).files
+    assert (first.complete, first.batches, first.read) == (True, 11, 1002)
+    assert (second.complete, second.batches, second.read, second.batch_rows) == (False, 4, 400, CHUNK)
+    assert (third.batches, third.complete) == (0, False)
+    checked.clear()
+    report = stocked.stage("customers", batch_rows=777)
+    assert (report.state, report.read, report.quarantined) == ("staged", 3006, 3)
+    assert checked == [*[100] * 6, 2, 777, 225], "the second file as it was begun, the third as asked"
+    assert stocked.merge("customers").inserted == 3000
+    stocked.load()
+    assert outcome(stocked) == undisturbed
+
+
+def test_a_file_begun_otherwise_than_the_ledger_says_is_staged_anew(stocked: Shop, undisturbed: Any) -> None:
+    stage_until(stocked, 16, batch_rows=CHUNK)
+    with stocked.fleet.session(stocked.tenant) as connection:
+        connection.execute(
+            f"UPDATE {stocked.tenant.stage_schema}.load "
+            "SET files = jsonb_set(files, '{1,batches}', '3')".encode()
+        )
+    stocked.load()
+    assert outcome(stocked) == undisturbed
+
+
+def test_a_file_that_changed_since_it_was_begun_is_staged_anew(stocked: Shop) -> None:
+    stage_until(stocked, 16, batch_rows=CHUNK)
+    stocked.csv("customers.1.csv", [HEADER, (5001, "new@x.org", "new")])
+    report = stocked.stage("customers")
+    assert [file.read for file in report.files] == [1002, 1, 1002]
+    assert stocked.merge("customers").inserted == 2001
+
+
+def test_nothing_stays_of_a_file_that_changes_while_it_is_read(stocked: Shop) -> None:
+    class Meanwhile(Silent):
+        def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
+            if task.endswith("customers.1.csv"):
+                with (stocked.folder / "customers.1.csv").open("a") as file:
+                    file.write("9999,,late\n")
+
+    with pytest.raises(InputError, match=r"customers\.1\.csv: the file changed after the load was planned"):
+        plan = stocked.plan(batch_rows=CHUNK)
+        stage(stocked.fleet, stocked.tenant, plan, "customers", progress=Meanwhile())
+    first, second, _ = ledger_of(stocked).files
+    assert (first.complete, second.batches, second.read) == (True, 0, 0)
+    assert {file for file, *_ in stocked.faults()} == {"customers.0.csv"}
+    assert stocked.load().inserted == 3001
+
+
+def test_a_load_another_process_went_on_with_is_left_to_it(stocked: Shop) -> None:
+    class Overtaken(Silent):
+        done = False
+
+        def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
+            if task.endswith("customers.1.csv") and not self.done:
+                self.done = True
+                with stocked.fleet.session(stocked.tenant) as connection:
+                    table = f"{stocked.tenant.stage_schema}.load"
+                    other = "jsonb_set(files, '{1,batches}', '3')"
+                    connection.execute(f"UPDATE {table} SET files = {other}".encode())
+
+    with pytest.raises(OperationFailed, match="somebody else is loading it"):
+        plan = stocked.plan(batch_rows=CHUNK)
+        stage(stocked.fleet, stocked.tenant, plan, "customers", progress=Overtaken())
+
+
+def test_files_that_come_or_go_meanwhile_leave_the_staged_ones(stocked: Shop, checked: list[int]) -> None:
+    stage_until(stocked, 8, batch_rows=300)  # the first file, and 3 chunks of the second
+    (stocked.folder / "customers.2.csv").unlink()
+    stocked.csv("customers.3.csv", [HEADER, (7001, "z@x.org", "z")])
+    checked.clear()
+    report = stocked.stage("customers")
+    assert [file.read for file in report.files] == [1002, 1002, 1]
+    assert checked == [102, 1]
+
+
+def killed_at_chunk(settings: Settings, folder: Path, chunks: int, after: bool) -> None:
+    """Load, but be killed while a chunk is entered into the ledger, or just after."""
+    real, calls = ledger.enter_chunk, iter(range(1, 1000))
+
+    def fatal(*arguments: Any, **options: Any) -> Any:
+        if (last := next(calls) == chunks) and not after:
+            die()
+        real(*arguments, **options)
+        if last:
+            die()
+
+    ledger.enter_chunk = fatal
+    fleet = Fleet.open(settings, catalog=SHOP)
+    execute_load(fleet, plan_load(fleet, fleet.registry.get("acme"), source=folder, batch_rows=CHUNK))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_load_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
+    stocked: Shop, undisturbed: Any, seed: int
+) -> None:
+    chance, context, kills = random.Random(seed), multiprocessing.get_context("spawn"), 0
+    while True:
+        chunks, after = chance.randint(2, 9), chance.random() < 0.5
+        arguments = (stocked.fleet.settings, stocked.folder, chunks, after)
+        process = context.Process(target=killed_at_chunk, args=arguments)
+        process.start()
+        process.join(60)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+        assert kills < 30, "it gets further every time"
+    assert kills >= 3
+    assert outcome(stocked) == undisturbed
+
+
 @contextmanager
-def backend_killed_when(shop: Shop, query: str) -> Iterator[None]:
-    """Ends the first backend of this tenant's load that runs such a query."""
-    done = threading.Event()
+def backends_ended(shop: Shop, query: str, most: int, every_s: float = 0.0) -> Iterator[list[int]]:
+    """Ends backends of this database that run such a query, and says how many."""
+    over = threading.Event()
+    ended: list[int] = []
 
     def watch() -> None:
         with psycopg.connect(shop.fleet.control.url, autocommit=True) as connection:
-            while not done.wait(0.001):
-                killed = connection.execute(
+            while len(ended) < most and not over.wait(0.001):
+                found = connection.execute(
                     """
-                    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'
-                      AND query LIKE %s
+                    SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()
+                      AND query LIKE %s AND (state <> 'idle' OR query LIKE '%%advisory_lock%%')
+                    ORDER BY random() LIMIT 1
                     """,
                     (query,),
                 ).fetchall()
-                if killed:
-                    return
+                ended.extend(pid for pid, _ in found)
+                time.sleep(every_s if found else 0)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield
+        yield ended
     finally:
-        done.set()
+        over.set()
         watcher.join()
 
 
 @pytest.mark.parametrize("query", ["COPY %stage_customers%", "INSERT INTO %customers%"])
-def test_a_lost_connection_loses_nothing_and_says_so_in_a_sentence(shop: Shop, query: str) -> None:
+def test_a_backend_that_is_ended_costs_a_retry_and_nothing_else(shop: Shop, query: str) -> None:
     rows = [(number, f"c{number}@x.org", f"name {number}") for number in range(60_000)]
     shop.csv("customers.csv", [HEADER, *rows])
-    with backend_killed_when(shop, query), pytest.raises(OperationFailed, match="Postgres did not go on"):
-        shop.load(batch_rows=2_000)
-    assert shop.rows("customers") == []
-    assert shop.load().inserted == 60_000
+    with backends_ended(shop, query, most=1) as ended:
+        report = shop.load(batch_rows=2_000)
+    assert (len(ended), report.retries) == (1, 1)
+    assert (report.read, report.inserted) == (60_000, 60_000)
+    assert report.datasets[0].stage.read == 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel_files", [1, 3])
+def test_a_load_whose_backends_are_ended_at_random_ends_by_itself(
+    stocked: Shop, undisturbed: Any, parallel_files: int
+) -> None:
+    plan = stocked.plan(batch_rows=10, parallel_files=parallel_files)
+    with backends_ended(stocked, "%", most=6, every_s=0.03) as ended:
+        report = execute_load(stocked.fleet, plan)
+    assert 1 <= report.retries <= len(ended)
+    assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
+    assert outcome(stocked) == undisturbed
+
+
+def numbers(report: LoadReport) -> Any:
+    """What a report counts, for comparison with another load of the same files."""
+    return [replace(load.merge, tenant="", load_id=None, seconds=0.0, checks=()) for load in report.datasets]
+
+
+@pytest.mark.parametrize("lost", ["request", "reply"])
+def test_a_connection_lost_in_any_commit_counts_and_does_nothing_twice(stocked: Shop, lost: str) -> None:
+    """The server has committed when the reply is lost, and has not when the request is."""
+    stocked.csv("Orders.csv", [(1, 1, 5), (2, 1, 5), (9999, 1, 5)], ("Customer", "No.", "Total amount"))
+    provision(stocked.fleet, "quiet")
+    quiet = replace(stocked, tenant=stocked.fleet.registry.get("quiet"))
+    expected = numbers(quiet.load(batch_rows=500))
+    for number in range(1, 100):
+        commits = iter(range(1, 100))
+
+        def is_the_one(wire: Wire, data: bytes, commits: Iterator[int] = commits, at: int = number) -> bool:
+            wire.marked = b"COMMIT" in data and next(commits) == at
+            return wire.marked and lost == "request"
+
+        with through_a_network(stocked) as (away, network):
+            plan = away.plan(batch_rows=500)
+            network.on_request = is_the_one
+            network.on_reply = lambda wire, data: wire.marked and lost == "reply"
+            report = execute_load(away.fleet, plan)
+        assert numbers(report) == expected, f"the connection was lost in commit {number}"
+        assert outcome(stocked) == outcome(quiet)
+        assert report.retries == network.cuts
+        if network.cuts == 0:
+            assert number > 8
+            return
+        empty(stocked)
+
+
+def test_a_plan_is_made_again_too(stocked: Shop) -> None:
+    expected = stocked.plan()
+    with through_a_network(stocked) as (away, network):
+        network.on_request = lambda wire, data: b"COMMIT" in data and network.cuts == 0
+        assert away.plan() == expected
+    assert network.cuts == 1
+
+
+def empty(shop: Shop) -> None:
+    """As if nothing had ever been loaded."""
+    with shop.fleet.session(shop.tenant) as connection:
+        connection.execute("TRUNCATE customers CASCADE")
+        for table in ("load", "quarantine"):
+            connection.execute(f"TRUNCATE {shop.tenant.stage_schema}.{table}".encode())
+
+
+@pytest.mark.slow
+def test_a_network_that_drops_connections_at_any_byte_only_delays_a_load(
+    stocked: Shop, undisturbed: Any
+) -> None:
+    chance = random.Random(3)
+
+    def drops(wire: Wire, data: bytes) -> bool:
+        return network.cuts < 6 and chance.random() < 0.01
+
+    with through_a_network(stocked) as (away, network):
+        network.on_request = network.on_reply = drops
+        report = away.load(batch_rows=20)
+    assert network.cuts > 0
+    assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
+    assert outcome(stocked) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", [signal.SIGQUIT, signal.SIGKILL])
+def test_a_load_outlives_its_server(stocked: Shop, undisturbed: Any, tmp_path: Path, death: int) -> None:
+    """The stage is unlogged, so it is empty after a crash, and staged anew."""
+    home = tmp_path / "server"
+    url = embedded.postgres(home)
+    fleet = Fleet.open(replace(stocked.fleet.settings, home=home, database_url=url), catalog=SHOP)
+    provision(fleet, "acme")
+    shop = replace(stocked, fleet=fleet, tenant=fleet.registry.get("acme"))
+
+    class Crash(Silent):
+        chunks = 0
+
+        def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
+            self.chunks += 1
+            if self.chunks in {5, 25}:
+                pid = int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+                os.kill(pid, death)
+                restart = threading.Timer(0.3, lambda: embedded.postgres(home))
+                restart.start()
+
+    try:
+        report = execute_load(fleet, shop.plan(batch_rows=CHUNK), progress=Crash())
+        assert report.retries >= 2
+        assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
+        assert outcome(shop) == undisturbed
+    finally:
+        fleet.close()
+        embedded.stop(home)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_not_waited_for(stocked: Shop, undisturbed: Any) -> None:
+    rows = [(number, "", "x" * 20) for number in range(10_000, 60_000)]
+    stocked.csv("customers.3.csv", [HEADER, *rows])
+    with on_a_small_disk(stocked, megabytes=2) as disk:
+        with pytest.raises(OperationFailed, match="the server's disk is full") as caught:
+            stocked.load(batch_rows=1_000)
+        assert "goes on with the chunk" in caught.value.fix
+        assert stocked.rows("customers") == []
+        before = ledger_of(stocked)
+        assert before.files[0].complete
+        assert not before.complete
+        disk.grow(64)
+        report = stocked.load(batch_rows=1_000)
+        assert (report.read, report.inserted, report.quarantined) == (53_006, 53_000, 6)
+        assert str(report.datasets[0].merge.load_id) == str(before.id), "what was staged was not read again"
+        assert tuple(sorted(map(str, stocked.faults()))) == undisturbed[1]
 
 
 def test_two_loads_of_one_tenant_follow_one_another(stocked: Shop) -> None:
