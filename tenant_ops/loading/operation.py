@@ -40,6 +40,9 @@ _Found = dict[str, tuple[tuple[SourceFile, ...], tuple[str, ...]]]
 
 _VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z-]+)*")
 
+_OVERRULING = frozenset({ConflictStrategy.OVERWRITE, ConflictStrategy.MERGE})
+"""Strategies under which the incoming row wins, however old it is."""
+
 _ORDERED = frozenset({"integer", "bigint", "numeric", "double", "text", "date", "timestamptz"})
 """Types that can say how far an incremental load has come."""
 
@@ -90,7 +93,8 @@ def plan_load(
         validate: Whether rules, keys and references are checked; types always are.
         force: Also load files whose bytes were loaded before.
         replay: Load the rows in quarantine, all of them as they are or, with a `source`, those in this edited
-            export (`export_quarantine`) as they are there. Their version is known.
+            export (`export_quarantine`) as they are there. Their version is known. Without `conflict` they
+            do not win over rows that are there: those may be newer, or be why they were left out.
         together: Datasets that are loaded in the same run, each by a plan of its own; None is these alone.
 
     Raises:
@@ -136,7 +140,7 @@ def plan_load(
                 dataset=dataset.name,
                 files=files,
                 skipped=(),
-                conflict=_strategy(dataset, mode, conflict),
+                conflict=_strategy(dataset, mode, conflict, replay=replay),
                 drift=Drift(drift or dataset.drift),
                 newest_by=newest_by or dataset.newest_by,
                 cursor=(incremental_by or dataset.cursor) if mode is Mode.INCREMENTAL else None,
@@ -202,7 +206,12 @@ def _quarantined(
     return str(repaired or "quarantine"), found
 
 
-def _strategy(dataset: Dataset, mode: Mode, conflict: ConflictStrategy | None) -> ConflictStrategy:
+def _strategy(
+    dataset: Dataset, mode: Mode, conflict: ConflictStrategy | None, *, replay: bool
+) -> ConflictStrategy:
+    if replay and conflict is None and dataset.conflict in _OVERRULING:
+        # A row was left out because of the one that is there, or that one is newer: somebody has to say.
+        return ConflictStrategy.KEEP_BOTH
     if mode is not Mode.FULL:
         return ConflictStrategy(conflict or dataset.conflict)
     if conflict not in (None, ConflictStrategy.OVERWRITE):

@@ -227,8 +227,7 @@ def _put_back(connection: psycopg.Connection, tenant: Tenant, path: Path, entrie
     statement = sql.SQL(
         """
         INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
-        SELECT {columns} FROM jsonb_array_elements(%s::jsonb) AS entry,
-                              jsonb_populate_record(NULL::{table}, entry)
+        SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s)
         ON CONFLICT (id) DO NOTHING RETURNING raw IS NOT NULL
         """
     ).format(

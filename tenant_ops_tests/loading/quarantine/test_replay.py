@@ -96,11 +96,22 @@ def test_rows_are_held_against_the_strategy_of_the_replay(early: Shop) -> None:
     assert early.rows("orders", "total") == [(Decimal(99),)]
 
 
+def test_rows_do_not_win_over_those_that_are_there_unless_they_are_told_to(shop: Shop) -> None:
+    shop.csv("customers.csv", [CUSTOMER, (1, "", "first"), (1, "", "second")])
+    shop.load()
+    report = replay(shop)
+    assert (report.updated, report.quarantined) == (0, 1)
+    assert shop.rows("customers", "name") == [("first",)]
+    assert [entry["reason"] for entry in shop.quarantine()] == ["a row with this key is there and differs"]
+    assert replay(shop, conflict=ConflictStrategy.OVERWRITE).updated == 1
+    assert shop.rows("customers", "name") == [("second",)]
+
+
 def test_rows_kept_beside_the_one_that_is_there_can_be_chosen_afterwards(shop: Shop) -> None:
     for name in ("old", "new"):
         shop.csv("customers.csv", [CUSTOMER, (1, "", name)])
         shop.load(conflict=ConflictStrategy.KEEP_BOTH)
-    assert replay(shop, conflict=ConflictStrategy.KEEP_BOTH).quarantined == 1
+    assert replay(shop).quarantined == 1
     assert len(shop.quarantine()) == 1
     assert replay(shop, conflict=ConflictStrategy.OVERWRITE).updated == 1
     assert (shop.rows("customers", "name"), shop.quarantine()) == ([("new",)], [])
@@ -168,7 +179,7 @@ def test_columns_the_file_did_not_have_keep_their_values(shop: Shop) -> None:
     shop.csv("customers.csv", [("id", "name"), (1, "n" * 30)])
     shop.load()
     repair_row(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "b"})
-    assert replay(shop).updated == 1
+    assert replay(shop, conflict=ConflictStrategy.OVERWRITE).updated == 1
     assert shop.rows("customers", "id email name") == [(1, "a@b.cd", "b")]
 
 
@@ -254,13 +265,13 @@ def test_what_was_read_is_merged_or_still_quarantined(
         path.unlink()
     for number, rows in enumerate(files):
         shop.csv(f"customers.{number}.csv", rows, ("id", "name", "referred_by"))
-    read = shop.load(conflict=ConflictStrategy.KEEP_BOTH).read
+    read = shop.load().read
     for repairs in rounds:
         for place, column, value in repairs:
             ids = row_ids(shop)
             if ids:
                 repair_row(shop.fleet, shop.tenant, ids[place % len(ids)], {column: value or None})
-        replay(shop, conflict=ConflictStrategy.KEEP_BOTH)
+        replay(shop)
         unchanged = read - len(shop.rows("customers")) - len(row_ids(shop))
         assert unchanged == merged_as_unchanged(shop), "those that were equal to a row that was there"
         lines = Counter((entry["file"], entry["line"]) for entry in shop.quarantine() if entry["raw"])
