@@ -32,7 +32,7 @@ import pyarrow as arrow
 import pyarrow.compute as compute
 
 from tenant_ops.datasets.definition import Between, Column, ColumnType
-from tenant_ops.datasets.formats import rewrite
+from tenant_ops.datasets.formats import rewrite, spell_utc
 
 ARROW_TYPES: dict[ColumnType, arrow.DataType] = {
     "uuid": arrow.string(),
@@ -177,7 +177,7 @@ def _move_zone(parsed: Parsed, zone: str) -> Parsed:
     never = compute.and_(two, compute.not_equal(compute.local_timestamp(last), clock))
     utc = compute.cast(first, ARROW_TYPES["timestamptz"])
     outside = compute.or_(compute.less(utc, _FIRST_MOMENT), compute.greater(utc, _LAST_MOMENT))
-    text = compute.if_else(compute.is_valid(utc), compute.cast(utc, arrow.string()), parsed.text)
+    text = compute.if_else(compute.is_valid(utc), spell_utc(utc), parsed.text)
     moved = Parsed(text, compute.coalesce(utc, parsed.typed), parsed.faults)
     moved = _refuse(moved, never, f"no such time in {zone}, where clocks were put forward")
     moved = _refuse(moved, two, f"two such times in {zone}, where clocks were put back")
