@@ -236,7 +236,7 @@ def _without_consequences(
     work: _Work, found: list[Fault], known: Mapping[int, Mapping[str | None, str]]
 ) -> list[Fault]:
     """Leave out that a column is empty where it is looked up later, or what it is made of is bad already."""
-    if not work.dataset.rewritten:
+    if not found or not work.dataset.rewritten:
         return found
     made_of = {
         name: {work.dataset.reads[source] for source in origin.sources}

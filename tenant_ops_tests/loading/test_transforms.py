@@ -146,6 +146,19 @@ def test_a_lookup_that_finds_nothing_quarantines_its_row_as_it_was_read(gallery:
     assert second == ("N-2", 3, *first[2:])
 
 
+def test_a_replayed_row_is_transformed_once_from_what_was_read(gallery: Shop) -> None:
+    gallery.write("artists.csv", ARTISTS)
+    gallery.write("pictures.csv", HEADER + SUN + SUN.replace("N,1,Ada ", "N,2,Zoe"))
+    gallery.load()
+    with gallery.fleet.session(gallery.tenant) as connection:
+        connection.execute("INSERT INTO artists (id, name) VALUES (9, 'Zoe')")
+    report = gallery.load(source=None, replay=True)
+    assert (report.inserted, report.quarantined) == (1, 0), gallery.faults()
+    [first, second] = gallery.rows("pictures")
+    assert second == ("N-2", 9, *first[2:])
+    assert gallery.quarantine() == []
+
+
 def test_what_is_looked_up_may_come_between_two_merges(gallery: Shop) -> None:
     gallery.write("artists.csv", "id,name\n1,Ada\n")
     gallery.write("pictures.csv", HEADER + SUN + SUN.replace("N,1,Ada ", "N,2,Zoe"))
