@@ -3,7 +3,7 @@
 Here: names, formats, sizes and hashes. Not here: what is in the files, or whether they were loaded before.
 
 A file belongs to the dataset its name begins with (`users.csv`, `users.2024-06.ndjson.gz`) or whose folder
-it is in (`users/part-1.parquet`). A zip archive is a folder; its members may also go by the archive's own
+it is in (`users/part-1.parquet`); the files of a pattern may lie in any folder. A zip archive is a folder; its members may also go by the archive's own
 name. A JSON object of arrays, a SQLite file and a database hold several datasets, under their names.
 """
 
@@ -74,6 +74,8 @@ class _Entry:
         """The names it may go by, first things first."""
         parts = self.inside.parts
         chosen = [parts[self.archive], parts[-1], parts[0]] if self.archive else [parts[0]]
+        if self.alone:
+            chosen.append(parts[-1])
         return [part.split(".")[0] for part in chosen]
 
 

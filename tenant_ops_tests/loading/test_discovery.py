@@ -26,7 +26,7 @@ def find(source: Path | str, wanted: set[str] = BOTH) -> dict[str, list[SourceFi
     return find_files(SHOP, source, wanted, reading=Reading(), spool=Path("unused"))
 
 
-def names(source: Path, wanted: set[str] = BOTH) -> dict[str, list[str]]:
+def names(source: Path | str, wanted: set[str] = BOTH) -> dict[str, list[str]]:
     return {dataset: [file.name for file in files] for dataset, files in find(source, wanted).items()}
 
 
@@ -127,3 +127,43 @@ def test_a_name_of_any_bytes_is_shown_safely(tmp_path: Path) -> None:
     (shown,) = names(tmp_path)["customers"]
     assert shown.isprintable()
     shown.encode()
+
+
+def test_a_pattern_names_files_relative_to_its_fixed_part(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        "in/june/customers.csv",
+        "in/july/customers.1.csv",
+        "in/july/deep/x.csv",
+        "in/june/notes.txt",
+    )
+    put(tmp_path, "in/june/.customers.csv", "in/june/Orders.csv")
+    assert names(f"{tmp_path}/in/*/customers*.csv", {"customers"}) == {
+        "customers": ["july/customers.1.csv", "june/customers.csv"]
+    }
+    assert names(f"{tmp_path}/in/june/*", {"customers"}) == {"customers": ["customers.csv"]}
+    assert names(f"{tmp_path}/in/**/x.c?v", {"customers"}) == {"customers": ["july/deep/x.csv"]}
+    assert names(f"{tmp_path}/in/june/[NO]*.csv") == {"customers": [], "orders": ["Orders.csv"]}
+    with pytest.raises(InputError, match=r"\*\.parquet: no file matches"):
+        names(f"{tmp_path}/in/*.parquet")
+    with pytest.raises(InputError, match="there are no data files"):
+        names(f"{tmp_path}/in/june/*.txt")
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    put(tmp_path, "what[1]*/customers.csv")
+    assert names(f"{tmp_path}/what[1]*")["customers"] == ["customers.csv"]
+
+
+def test_a_pattern_follows_no_link_out_of_its_folder(tmp_path: Path) -> None:
+    put(tmp_path, "secret/customers.csv", "in/Orders.csv")
+    (tmp_path / "in" / "customers.csv").symlink_to(tmp_path / "secret" / "customers.csv")
+    with pytest.raises(InputError, match="the link leads out of the folder"):
+        names(f"{tmp_path}/in/*.csv")
+
+
+def test_a_pattern_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "customers.csv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert names("~/cust*.csv")["customers"] == ["customers.csv"]
+    assert names("~")["customers"] == ["customers.csv"]

@@ -23,14 +23,14 @@ from tenant_ops.loading.sources.encodings import INVALID, MARKED_NUL, ON_ERROR, 
 NOT_UTF8, NUL = "not valid UTF-8", "contains a NUL character"
 
 
-@dataclass(frozen=True)
 class Number:
-    """A number that no type of Python takes, as it was written."""
+    """A number that no type of Python takes, as it was written; no dataclass, which would be spelled as one."""
 
-    text: str
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __str__(self) -> str:
-        return self.text
+        return self._text
 
 
 @dataclass(frozen=True)
