@@ -66,13 +66,19 @@ def load_and_die(settings: Settings, folder: Any, module: str, function: str, ca
     execute_load(fleet, plan_load(fleet, fleet.registry.get("acme"), source=folder, batch_rows=300))
 
 
-def kill_at(shop: Shop, module: str, function: str, call: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    arguments = (shop.fleet.settings, shop.folder, module, function, call)
-    process = context.Process(target=load_and_die, args=arguments)
+def in_a_process_of_its_own(work: Callable[..., None], *arguments: Any) -> int | None:
+    """The exit code of a process that does the work; one that has the libraries loaded is forked for it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tenant_ops_tests.loading.shop"])
+    process = context.Process(target=work, args=arguments)
     process.start()
     process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    return process.exitcode
+
+
+def kill_at(shop: Shop, module: str, function: str, call: int) -> None:
+    arguments = (shop.fleet.settings, shop.folder, module, function, call)
+    assert in_a_process_of_its_own(load_and_die, *arguments) == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -289,16 +295,14 @@ def killed_at_chunk(settings: Settings, folder: Path, chunks: int, after: bool) 
 def test_a_load_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
     stocked: Shop, undisturbed: Any, seed: int
 ) -> None:
-    chance, context, kills = random.Random(seed), multiprocessing.get_context("spawn"), 0
+    chance, kills = random.Random(seed), 0
     while True:
         chunks, after = chance.randint(2, 9), chance.random() < 0.5
         arguments = (stocked.fleet.settings, stocked.folder, chunks, after)
-        process = context.Process(target=killed_at_chunk, args=arguments)
-        process.start()
-        process.join(60)
-        if process.exitcode == 0:
+        exit_code = in_a_process_of_its_own(killed_at_chunk, *arguments)
+        if exit_code == 0:
             break
-        assert process.exitcode == -signal.SIGKILL
+        assert exit_code == -signal.SIGKILL
         kills += 1
         assert kills < 30, "it gets further every time"
     assert kills >= 3
