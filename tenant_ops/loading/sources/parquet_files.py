@@ -14,6 +14,7 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from tenant_ops.datasets import Column
+from tenant_ops.datasets.formats import spell_utc
 from tenant_ops.loading.sources.batch import Batch, find_invalid, spell
 from tenant_ops.loading.sources.columns import SAMPLES, Columns
 from tenant_ops.loading.sources.streams import unreadable
@@ -59,7 +60,7 @@ def _as_text(values: arrow.Array, column: Column | None) -> arrow.Array:
         kind = values.type
     if arrow.types.is_timestamp(kind) and kind.tz is not None:
         # Arrow spells the wall clock of the zone, so go by UTC.
-        return compute.cast(values.cast(arrow.timestamp(kind.unit, tz="UTC")), arrow.string())
+        return spell_utc(values.cast(arrow.timestamp(kind.unit, tz="UTC")))
     as_json = column is not None and column.type == "jsonb"
     if arrow.types.is_nested(kind) or arrow.types.is_binary(kind) or as_json:
         return arrow.array(spell(values.to_pylist(), as_json=as_json), arrow.string())
