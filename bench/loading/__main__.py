@@ -178,7 +178,7 @@ def against_psql(bench: Bench) -> None:
         agains.append(again.seconds)
         print(
             f"  round {number + 1}: psql {copied:.2f} s, load {first.seconds:.2f} s "
-            f"({ratios[-1]:.2f}x, {speed(bench, first)}, peak {first.memory:.0f} MB); "
+            f"({ratios[-1]:.2f}x, {speed(bench, first.seconds)}, peak {first.memory:.0f} MB); "
             f"again {noop.seconds:.2f} s, {nothing.rows} rows and {nothing.wal:.2f} MB of WAL written; "
             f"forced {again.seconds:.2f} s, {written.rows} rows and {written.wal:.2f} MB",
             flush=True,
@@ -186,7 +186,7 @@ def against_psql(bench: Bench) -> None:
     seconds = median(load.seconds for load in loads)
     memory = max(load.memory for load in loads)
     what = f"Load {bench.rows:,} rows with keys ({bench.size:.0f} MB of CSV), validated"
-    figure = f"{median(ratios):.2f}x, {speed(bench, loads[0])}, peak memory {memory:.0f} MB"
+    figure = f"{median(ratios):.2f}x, {speed(bench, seconds)}, peak memory {memory:.0f} MB"
     bench.report(what, r"`psql \copy` into the same table", figure, "1.5x, 300 MB")
     bench.report(
         "The same file again",
@@ -313,8 +313,8 @@ def into_several_tenants(bench: Bench) -> None:
     bench.figures |= {"tenants_1": round(one, 2), "tenants_4": round(four, 2)}
 
 
-def speed(bench: Bench, measured: Measured) -> str:
-    return f"{bench.rows / measured.seconds / 1000:.0f}k rows/s, {bench.size / measured.seconds:.1f} MB/s"
+def speed(bench: Bench, seconds: float) -> str:
+    return f"{bench.rows / seconds / 1000:.0f}k rows/s, {bench.size / seconds:.1f} MB/s"
 
 
 if __name__ == "__main__":
