@@ -3,8 +3,9 @@
 Here: names, formats, sizes and hashes. Not here: what is in the files, or whether they were loaded before.
 
 A file belongs to the dataset its name begins with (`users.csv`, `users.2024-06.ndjson.gz`) or whose folder
-it is in (`users/part-1.parquet`); the files of a pattern may lie in any folder. A zip archive is a folder; its members may also go by the archive's own
-name. A JSON object of arrays, a SQLite file and a database hold several datasets, under their names.
+it is in (`users/part-1.parquet`); those a pattern matches may lie in any folder. A zip archive is a folder;
+its members may also go by the archive's own name. A JSON object of arrays, a SQLite file and a database hold
+several datasets, under their names.
 """
 
 import glob

@@ -192,3 +192,23 @@ def test_a_file_that_cannot_be_used_says_where_and_why(content: str | bytes, exp
 def test_a_header_without_rows_is_an_empty_file() -> None:
     assert read("a,b\n") == ([], [])
     assert read("a,b") == ([], [])
+
+
+def test_columns_that_are_passed_over_or_missing_are_told_with_samples() -> None:
+    content = "x,a,y\n" + "".join(f"{number},k{number},\n" for number in range(30)) + "z,k30,late\n"
+    data = io.BytesIO(content.encode())
+    columns = Columns(PAIRS, "pairs.csv", "evolve")
+    for _ in read_csv(TextStream(data, "pairs.csv"), columns, delimiter=None, batch_rows=7):
+        pass
+    assert columns.samples == {"x": [str(number) for number in range(20)], "y": ["late"]}
+    assert [(drifted.column, drifted.kind) for drifted in columns.drift] == [
+        ("x", "unknown"),
+        ("y", "unknown"),
+        ("b", "missing"),
+    ]
+
+
+def test_columns_in_another_order_are_no_drift() -> None:
+    columns = Columns(PAIRS, "pairs.csv", "strict")
+    list(read_csv(TextStream(io.BytesIO(b"b,a\nx,1\n"), "x"), columns, delimiter=None, batch_rows=7))
+    assert columns.drift == ()

@@ -24,7 +24,10 @@ NOT_UTF8, NUL = "not valid UTF-8", "contains a NUL character"
 
 
 class Number:
-    """A number that no type of Python takes, as it was written; no dataclass, which would be spelled as one."""
+    """A number that no type of Python takes, as it was written.
+
+    No dataclass, since JSON would then spell it as an object.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -72,7 +72,7 @@ def _no_constant(name: str) -> None:
 
 def read_ndjson(stream: TextStream, columns: Columns, *, batch_rows: int) -> Iterator[Batch]:
     """One object a line; a line that is none is rejected, blank lines are passed over."""
-    return _batches(stream, columns, _lines(stream), batch_rows)
+    return _batches(columns, _lines(stream), batch_rows)
 
 
 def read_json(
@@ -83,7 +83,7 @@ def read_json(
     Raises:
         InputError: the file is not JSON, or neither an array nor an object of arrays.
     """
-    return _batches(stream, columns, _elements(_Text(stream), member), batch_rows)
+    return _batches(columns, _elements(_Text(stream), member), batch_rows)
 
 
 def members(stream: TextStream) -> tuple[str, ...] | None:
@@ -99,9 +99,7 @@ def members(stream: TextStream) -> tuple[str, ...] | None:
     return tuple(name for name, _ in _arrays(text))
 
 
-def _batches(
-    stream: TextStream, columns: Columns, values: Iterator[tuple[int, Any]], batch_rows: int
-) -> Iterator[Batch]:
+def _batches(columns: Columns, values: Iterator[tuple[int, Any]], batch_rows: int) -> Iterator[Batch]:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     rejects: list[Reject] = []
