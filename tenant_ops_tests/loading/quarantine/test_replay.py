@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from tenant_ops.loading import ConflictStrategy, LoadReport, Mode, execute_load,
 from tenant_ops.loading.quarantine.repair import repair_row
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
-from tenant_ops.tenants import Fleet
+from tenant_ops.tenants import Fleet, provision
+from tenant_ops_tests.loading.gallery import VISITORS
 from tenant_ops_tests.loading.shop import SHOP, Shop
 
 CUSTOMER = ("id", "email", "name")
@@ -181,6 +183,25 @@ def test_columns_the_file_did_not_have_keep_their_values(shop: Shop) -> None:
     repair_row(shop.fleet, shop.tenant, row_ids(shop)[0], {"name": "b"})
     assert replay(shop, conflict=ConflictStrategy.OVERWRITE).updated == 1
     assert shop.rows("customers", "id email name") == [(1, "a@b.cd", "b")]
+
+
+def test_rows_of_an_older_version_are_brought_up_as_their_load_brought_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    older = replace(VISITORS, version="1.1.0", upcasts=VISITORS.upcasts[:1])
+    (tmp_path / "people.csv").write_text("id,full_name,tier,email\nx,Ada Roe,pro,a@x.org\n")
+    fleet = Fleet.open(settings, catalog=older)
+    provision(fleet, "acme")
+    tenant = fleet.registry.get("acme")
+    load = plan_load(fleet, tenant, source=tmp_path, source_version="1.0.0")
+    assert execute_load(fleet, load).quarantined == 1
+    # The release after it changed the files again.
+    later = Shop(replace(fleet, catalog=VISITORS), tenant, tmp_path)
+    repair_row(later.fleet, tenant, row_ids(later)[0], {"id": "1"})
+    assert later.plan(source=None, replay=True).of("people").upcasts == ("1.1.0", "1.2.0")
+    assert replay(later).inserted == 1
+    assert later.rows("people") == [(1, "Ada", "Roe", "professional", "a@x.org")]
+    fleet.close()
 
 
 def test_too_many_bad_rows_merge_nothing_and_every_row_stays(early: Shop) -> None:
