@@ -1,6 +1,7 @@
 """What text is written in: found, converted a block at a time, and what is no text told by its place."""
 
 import codecs
+import io
 import re
 
 import pytest
@@ -139,4 +140,4 @@ def test_text_in_any_encoding_that_has_it_is_read_as_it_is(text: str, seed: int)
 
 def test_only_so_much_is_looked_at() -> None:
     late = b"a,b\n" * (LOOKED_AT["detect"] // 4) + b"caf\xe9\n"
-    assert decode(late, "detect")[1] == "utf-8"
+    assert TextStream(io.BytesIO(late), "file", encoding="detect").encoding == "utf-8"
