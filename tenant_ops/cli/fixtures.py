@@ -39,4 +39,5 @@ def generate(
         print_json(report)
     else:
         written = as_document(report)["files"]
-        print_table(written, tuple(written[0]), title=str(output_path))
+        columns = tuple(name for name in written[0] if name != "sha256")
+        print_table(written, columns, title=str(output_path))
