@@ -14,7 +14,9 @@ from rich.table import Table
 from tenant_ops.audit import StoredReport
 from tenant_ops.platform.reports import as_document, dumps
 
-STDOUT = Console(soft_wrap=True)
+# Into a file or a pipe there is no width to fit, and eighty columns would fold every name.
+PIPED_WIDTH = 160
+STDOUT = Console(soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 STDERR = Console(stderr=True, soft_wrap=True)
 
 # What an operator needs first, by operation; everything else is in --json and in the UI.
@@ -46,6 +48,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 RARE = frozenset({"skipped", "deleted", "rejected", "passed_over"})
 # Laying out ten thousand rows takes rich ten seconds, and nobody reads them.
 MOST_ROWS = 500
+MOST_NOTES, MOST_REASONS = 20, 5
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 OUTCOME_STYLE = {"done": "green", "findings": "yellow", "failed": "red"}
 
@@ -68,6 +71,22 @@ def print_reports(reports: Sequence[StoredReport]) -> None:
             print_table(good, COLUMNS.get(operation) or tuple(good[0]), title=operation)
         if failed:
             print_table(failed, ("tenant", "error"), title=f"{operation}: failed")
+        for row in good[:MOST_NOTES] if operation == "merge" else ():
+            _note_left_out(row)
+
+
+def _note_left_out(row: Mapping[str, Any]) -> None:
+    """Why rows of a load were left out, and where to look at them."""
+    if reasons := row.get("reasons"):
+        said = [f"{reason} ({count:,})" for reason, count in reasons.items()]
+        more = f", and {len(said) - MOST_REASONS} more reasons" if len(said) > MOST_REASONS else ""
+        STDOUT.print(
+            f"{row['tenant']}: {sum(reasons.values()):,} rows of {row['dataset']} were left out: "
+            f"{', '.join(said[:MOST_REASONS])}{more}. Look at them: "
+            f"tenant-ops quarantine list --tenant-id {row['tenant']} --data-type {row['dataset']}",
+            markup=False,
+            highlight=False,
+        )
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str) -> None:

@@ -88,3 +88,18 @@ def test_rows_are_dropped_when_it_is_meant_and_put_back(tenant_ops: Run, artists
     assert tenant_ops("quarantine", "list", "--tenant-id", "acme", "--json").json["rows"] == 0
     assert tenant_ops(*drop, "--undo", dropped["path"]).code == DONE
     assert tenant_ops("quarantine", "list", "--tenant-id", "acme", "--json").json["rows"] == 2
+
+
+def test_a_load_says_why_rows_were_left_out_and_where_to_look(
+    tenant_ops: Run, tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "artists.csv").write_text(
+        f"artist_id,name,country,followers,created_at\nnobody,Nina,US,5,2024-05-06\n{GOOD},Bob,DE,7,2024-05-06\n"
+    )
+    loaded = tenant_ops(
+        *["load-fixtures", "--tenant-id", "acme", "--data-types", "artists"],
+        *["--source-path", str(tmp_path)],
+    )
+    assert loaded.code == FINDINGS
+    assert "acme: 1 rows of artists were left out: not a UUID (1)." in loaded.out
+    assert "tenant-ops quarantine list --tenant-id acme --data-type artists" in loaded.out
