@@ -19,6 +19,8 @@ from tenant_ops.platform.errors import OperationFailed
 
 CONNECT_TIMEOUT_S = 10
 WAIT_FOR_CONNECTION_S = 60.0
+# A peer that is gone without a word is noticed after a minute; the systems' own default is two hours.
+KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 class Database:
@@ -35,7 +37,9 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, application: str = "tenant_ops") -> None:
         self.url = url
         self.pool_size = pool_size
-        self._conninfo = make_conninfo(url, application_name=application, connect_timeout=CONNECT_TIMEOUT_S)
+        self._conninfo = make_conninfo(
+            url, application_name=application, connect_timeout=CONNECT_TIMEOUT_S, **KEEPALIVE
+        )
         self._pool: psycopg_pool.ConnectionPool | None = None
         self._opening = threading.Lock()
 

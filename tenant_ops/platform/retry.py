@@ -105,6 +105,12 @@ def retrying(
     if _RETRYING.get():
         return work(0)
 
+    def is_worth_it(state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        # Once a connection was lost, the tenant may be held by what is left of it on the server.
+        is_ghost = isinstance(error, TenantBusy) and state.attempt_number > 1
+        return error is not None and (is_ghost or is_transient(error))
+
     def wait(state: tenacity.RetryCallState) -> float:
         bound = patience.first_s * 2 ** (state.attempt_number - 1)
         return random(0.0, min(bound, patience.longest_s))
@@ -120,7 +126,7 @@ def retrying(
         )
 
     patiently = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(is_transient),
+        retry=is_worth_it,
         stop=tenacity.stop_any(
             tenacity.stop_after_attempt(patience.attempts), tenacity.stop_before_delay(patience.total_s)
         ),

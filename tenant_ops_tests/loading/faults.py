@@ -17,9 +17,12 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tenant_ops.loading.ledger import Load, open_load
 from tenant_ops.platform.server_account import account_for
-from tenant_ops.tenants import Fleet
+from tenant_ops.tenants import Fleet, provision
 from tenant_ops_tests.loading.shop import Shop
+
+HEADER = ("id", "email", "name")
 
 
 class Network:
@@ -188,3 +191,28 @@ def outcome(shop: Shop, *datasets: str) -> tuple[Any, ...]:
         tuple(sorted(map(str, shop.faults()))),
         tuple(shop.stages()),
     )
+
+
+def stock(shop: Shop) -> Shop:
+    """Write three files of customers, some rows of them bad."""
+    for part in range(3):
+        first = part * 1000
+        rows = [(first + number, f"c{first + number}@x.org", f"name {number}") for number in range(1, 1001)]
+        shop.csv(f"customers.{part}.csv", [HEADER, *rows, ("bad", "", "x"), (first + 1, "", "again")])
+    return shop
+
+
+def calm(shop: Shop) -> Shop:
+    """Another tenant, which has loaded the same files undisturbed."""
+    provision(shop.fleet, "calm")
+    other = replace(shop, tenant=shop.fleet.registry.get("calm"))
+    other.load()
+    return other
+
+
+def ledger_of(shop: Shop) -> Load:
+    """What the ledger has of the customers that are being staged."""
+    with shop.fleet.session(shop.tenant) as connection:
+        load = open_load(connection, shop.tenant, shop.fleet.catalog["customers"])
+    assert load is not None
+    return load

@@ -5,46 +5,33 @@ import os
 import random
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from tenant_ops.loading import LoadReport, execute_load, ledger, merging, pieces, plan_load, stage, staging
-from tenant_ops.platform import embedded
+from tenant_ops.loading import execute_load, ledger, merging, pieces, plan_load, stage, staging
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.progress import Silent
 from tenant_ops.platform.settings import Settings
-from tenant_ops.tenants import Fleet, provision
-from tenant_ops_tests.loading.faults import Wire, on_a_small_disk, outcome, through_a_network
+from tenant_ops.tenants import Fleet
+from tenant_ops_tests.loading.faults import HEADER, calm, ledger_of, outcome, stock
 from tenant_ops_tests.loading.shop import SHOP, Shop
 
-HEADER = ("id", "email", "name")
 CHUNK = 100
 
 
 @pytest.fixture
 def stocked(shop: Shop) -> Shop:
     """A shop with three files of customers, some rows of them bad."""
-    for part in range(3):
-        first = part * 1000
-        rows = [(first + number, f"c{first + number}@x.org", f"name {number}") for number in range(1, 1001)]
-        shop.csv(f"customers.{part}.csv", [HEADER, *rows, ("bad", "", "x"), (first + 1, "", "again")])
-    return shop
+    return stock(shop)
 
 
 @pytest.fixture
 def undisturbed(stocked: Shop) -> Any:
     """What another tenant has after the same load, to which nothing happened."""
-    provision(stocked.fleet, "calm")
-    calm = replace(stocked, tenant=stocked.fleet.registry.get("calm"))
-    calm.load()
-    return outcome(calm)
+    return outcome(calm(stocked))
 
 
 def die() -> None:
@@ -159,16 +146,6 @@ class StopAfter(Silent):
             raise Interrupted
 
 
-class Counting(Silent):
-    """Counts the pieces a load is told of."""
-
-    def __init__(self) -> None:
-        self.pieces: list[int] = []
-
-    def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
-        self.pieces.append(n)
-
-
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows of each batch that is checked from now on."""
@@ -187,13 +164,6 @@ def stage_until(shop: Shop, pieces_: int, **options: Any) -> None:
     """Stage the customers, and stop in the middle."""
     with pytest.raises(Interrupted):
         stage(shop.fleet, shop.tenant, shop.plan(**options), "customers", progress=StopAfter(pieces_))
-
-
-def ledger_of(shop: Shop) -> ledger.Load:
-    with shop.fleet.session(shop.tenant) as connection:
-        load = ledger.open_load(connection, shop.tenant, shop.fleet.catalog["customers"])
-    assert load is not None
-    return load
 
 
 def test_a_stage_goes_on_in_the_middle_of_a_file(stocked: Shop, checked: list[int], undisturbed: Any) -> None:
@@ -307,176 +277,6 @@ def test_a_load_that_is_killed_again_and_again_ends_as_an_undisturbed_one(
         assert kills < 30, "it gets further every time"
     assert kills >= 3
     assert outcome(stocked) == undisturbed
-
-
-@contextmanager
-def backends_ended(shop: Shop, query: str, most: int, every_s: float = 0.0) -> Iterator[list[int]]:
-    """Ends backends of this database that run such a query, and says how many."""
-    over = threading.Event()
-    ended: list[int] = []
-
-    def watch() -> None:
-        with psycopg.connect(shop.fleet.control.url, autocommit=True) as connection:
-            while len(ended) < most and not over.wait(0.001):
-                found = connection.execute(
-                    """
-                    SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid()
-                      AND query LIKE %s AND (state <> 'idle' OR query LIKE '%%advisory_lock%%')
-                    ORDER BY random() LIMIT 1
-                    """,
-                    (query,),
-                ).fetchall()
-                ended.extend(pid for pid, _ in found)
-                time.sleep(every_s if found else 0)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield ended
-    finally:
-        over.set()
-        watcher.join()
-
-
-@pytest.mark.parametrize("query", ["COPY %stage_customers%", "INSERT INTO %customers%"])
-def test_a_backend_that_is_ended_costs_a_retry_and_nothing_else(shop: Shop, query: str) -> None:
-    rows = [(number, f"c{number}@x.org", f"name {number}") for number in range(60_000)]
-    shop.csv("customers.csv", [HEADER, *rows])
-    with backends_ended(shop, query, most=1) as ended:
-        report = shop.load(batch_rows=2_000)
-    assert (len(ended), report.retries) == (1, 1)
-    assert (report.read, report.inserted) == (60_000, 60_000)
-    assert report.datasets[0].stage.read == 60_000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("parallel_files", [1, 3])
-def test_a_load_whose_backends_are_ended_at_random_ends_by_itself(
-    stocked: Shop, undisturbed: Any, parallel_files: int
-) -> None:
-    plan = stocked.plan(batch_rows=10, parallel_files=parallel_files)
-    with backends_ended(stocked, "%", most=6, every_s=0.03) as ended:
-        report = execute_load(stocked.fleet, plan)
-    assert 1 <= report.retries <= len(ended)
-    assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
-    assert outcome(stocked) == undisturbed
-
-
-def numbers(report: LoadReport) -> Any:
-    """What a report counts, for comparison with another load of the same files."""
-    return [replace(load.merge, tenant="", load_id=None, seconds=0.0, checks=()) for load in report.datasets]
-
-
-@pytest.mark.parametrize("lost", ["request", "reply"])
-def test_a_connection_lost_in_any_commit_counts_and_does_nothing_twice(stocked: Shop, lost: str) -> None:
-    """The server has committed when the reply is lost, and has not when the request is."""
-    stocked.csv("Orders.csv", [(1, 1, 5), (2, 1, 5), (9999, 1, 5)], ("Customer", "No.", "Total amount"))
-    provision(stocked.fleet, "quiet")
-    quiet = replace(stocked, tenant=stocked.fleet.registry.get("quiet"))
-    expected = numbers(quiet.load(batch_rows=500))
-    for number in range(1, 100):
-        commits = iter(range(1, 100))
-
-        def is_the_one(wire: Wire, data: bytes, commits: Iterator[int] = commits, at: int = number) -> bool:
-            wire.marked = b"COMMIT" in data and next(commits) == at
-            return wire.marked and lost == "request"
-
-        with through_a_network(stocked) as (away, network):
-            plan = away.plan(batch_rows=500)
-            network.on_request = is_the_one
-            network.on_reply = lambda wire, data: wire.marked and lost == "reply"
-            report = execute_load(away.fleet, plan)
-        assert numbers(report) == expected, f"the connection was lost in commit {number}"
-        assert outcome(stocked) == outcome(quiet)
-        assert report.retries == network.cuts
-        if network.cuts == 0:
-            assert number > 8
-            return
-        empty(stocked)
-
-
-def test_a_plan_is_made_again_too(stocked: Shop) -> None:
-    expected = stocked.plan()
-    with through_a_network(stocked) as (away, network):
-        network.on_request = lambda wire, data: b"COMMIT" in data and network.cuts == 0
-        assert away.plan() == expected
-    assert network.cuts == 1
-
-
-def empty(shop: Shop) -> None:
-    """As if nothing had ever been loaded."""
-    with shop.fleet.session(shop.tenant) as connection:
-        connection.execute("TRUNCATE customers CASCADE")
-        for table in ("load", "quarantine"):
-            connection.execute(f"TRUNCATE {shop.tenant.stage_schema}.{table}".encode())
-
-
-@pytest.mark.slow
-def test_a_network_that_drops_connections_at_any_byte_only_delays_a_load(
-    stocked: Shop, undisturbed: Any
-) -> None:
-    chance = random.Random(3)
-
-    def drops(wire: Wire, data: bytes) -> bool:
-        return network.cuts < 6 and chance.random() < 0.01
-
-    with through_a_network(stocked) as (away, network):
-        network.on_request = network.on_reply = drops
-        report = away.load(batch_rows=20)
-    assert network.cuts > 0
-    assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
-    assert outcome(stocked) == undisturbed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("death", [signal.SIGQUIT, signal.SIGKILL])
-def test_a_load_outlives_its_server(stocked: Shop, undisturbed: Any, tmp_path: Path, death: int) -> None:
-    """The stage is unlogged, so it is empty after a crash, and staged anew."""
-    home = tmp_path / "server"
-    url = embedded.postgres(home)
-    fleet = Fleet.open(replace(stocked.fleet.settings, home=home, database_url=url), catalog=SHOP)
-    provision(fleet, "acme")
-    shop = replace(stocked, fleet=fleet, tenant=fleet.registry.get("acme"))
-
-    class Crash(Silent):
-        chunks = 0
-
-        def advance(self, task: str, n: int = 0, *, bytes: int = 0) -> None:  # noqa: A002
-            self.chunks += 1
-            if self.chunks in {5, 25}:
-                pid = int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
-                os.kill(pid, death)
-                restart = threading.Timer(0.3, lambda: embedded.postgres(home))
-                restart.start()
-
-    try:
-        report = execute_load(fleet, shop.plan(batch_rows=CHUNK), progress=Crash())
-        assert report.retries >= 2
-        assert (report.read, report.inserted, report.quarantined) == (3006, 3000, 6)
-        assert outcome(shop) == undisturbed
-    finally:
-        fleet.close()
-        embedded.stop(home)
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_named_and_not_waited_for(stocked: Shop, undisturbed: Any) -> None:
-    rows = [(number, "", "x" * 20) for number in range(10_000, 60_000)]
-    stocked.csv("customers.3.csv", [HEADER, *rows])
-    with on_a_small_disk(stocked, megabytes=2) as disk:
-        with pytest.raises(OperationFailed, match="the server's disk is full") as caught:
-            stocked.load(batch_rows=1_000)
-        assert "goes on with the chunk" in caught.value.fix
-        assert stocked.rows("customers") == []
-        before = ledger_of(stocked)
-        assert before.files[0].complete
-        assert not before.complete
-        disk.grow(64)
-        report = stocked.load(batch_rows=1_000)
-        assert (report.read, report.inserted, report.quarantined) == (53_006, 53_000, 6)
-        assert str(report.datasets[0].merge.load_id) == str(before.id), "what was staged was not read again"
-        assert tuple(sorted(map(str, stocked.faults()))) == undisturbed[1]
 
 
 def test_two_loads_of_one_tenant_follow_one_another(stocked: Shop) -> None:

@@ -170,6 +170,13 @@ def test_no_attempt_begins_after_the_time_is_over() -> None:
     assert work.calls == [0]
 
 
+def test_a_tenant_held_by_a_lost_connection_is_waited_for() -> None:
+    busy = TenantBusy("another holds it.")
+    assert retrying(Flaky(errors.AdminShutdown(), busy), "load", sleep=lambda _: None) == "done"
+    with pytest.raises(TenantBusy):
+        retrying(Flaky(busy), "load", sleep=lambda _: pytest.fail("waited"))
+
+
 def test_only_the_outermost_work_is_repeated() -> None:
     inner = Flaky(errors.AdminShutdown())
     outer: list[int] = []
