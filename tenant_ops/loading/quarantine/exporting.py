@@ -31,6 +31,7 @@ OWN_COLUMNS = (ID, DATASET, FILE, LINE, REASON, RAW)
 """What an exported file has beside the columns of the source."""
 
 ExportFormat = Literal["csv", "ndjson"]
+_AT_A_TIME = 10_000
 SNAPSHOT = psycopg.IsolationLevel.REPEATABLE_READ
 
 
@@ -87,6 +88,7 @@ def export_quarantine(
         fleet.session(tenant, isolation=SNAPSHOT) as connection,
         connection.cursor("exported") as cursor,
     ):
+        cursor.itersize = _AT_A_TIME
         columns = _columns(connection, tenant, dataset)
         if format == "csv":
             target.write(_csv_line(OWN_COLUMNS + columns, OWN_COLUMNS + columns))

@@ -80,7 +80,7 @@ def repair_row(fleet: Fleet, tenant: Tenant, row_id: int, values: Mapping[str, s
                     raise InputError("no text can hold a NUL character.", where=f"{where}, column {name}")
             replaced = {name: _hash(key, (row.values or {}).get(name)) for name in named}
             _write(connection, tenant, row, named)
-            left = _mark(connection, tenant, row_id, dataset, named)
+            left = _mark(connection, tenant, row, dataset, named)
             unstage(connection, tenant, row_id)
             with fleet.control_within(tenant, connection) as control:
                 record(
@@ -175,24 +175,37 @@ def _write(connection: psycopg.Connection, tenant: Tenant, row: _Row, values: di
 
 
 def _mark(
-    connection: psycopg.Connection, tenant: Tenant, row_id: int, dataset: Dataset, values: Mapping[str, Any]
+    connection: psycopg.Connection, tenant: Tenant, row: _Row, dataset: Dataset, values: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Say of the entries about these columns that they are history, and return what the others say."""
-    entries = entries_of(tenant)
-    quarantine = sql.Identifier(tenant.stage_schema, "quarantine")
+    parts = {
+        "quarantine": sql.Identifier(tenant.stage_schema, "quarantine"),
+        "entries": entries_of(tenant),
+        # Load and file spare Postgres all other entries.
+        "of_row": sql.SQL("e.load_id = %(load)s AND e.file = %(file)s AND e.row_id = %(id)s"),
+    }
+    columns = [*values, *(dataset.reads.get(name, name) for name in values)]
+    arguments = {
+        "load": row.load_id,
+        "file": row.file,
+        "id": row.id,
+        "repaired": REPAIRED,
+        "columns": columns,
+    }
     connection.execute(
         sql.SQL(
-            "UPDATE {} q SET reason = %s, value = NULL FROM {} e WHERE e.id = q.id AND e.row_id = %s "
-            "AND (q.column_name IS NULL OR string_to_array(q.column_name, ', ') && %s)"
-        ).format(quarantine, entries),
-        (REPAIRED, row_id, [*values, *(dataset.reads.get(name, name) for name in values)]),
+            "UPDATE {quarantine} q SET reason = %(repaired)s, value = NULL FROM {entries} e "
+            "WHERE e.id = q.id AND {of_row} "
+            "AND (q.column_name IS NULL OR string_to_array(q.column_name, ', ') && %(columns)s)"
+        ).format(**parts),
+        arguments,
     )
     left = connection.execute(
         sql.SQL(
-            "SELECT concat_ws(': ', column_name, reason) FROM {} e WHERE row_id = %s AND reason <> %s "
-            "ORDER BY id"
-        ).format(entries),
-        (row_id, REPAIRED),
+            "SELECT concat_ws(': ', column_name, reason) FROM {entries} e "
+            "WHERE {of_row} AND reason <> %(repaired)s ORDER BY id"
+        ).format(**parts),
+        arguments,
     ).fetchall()
     return tuple(reason for (reason,) in left)
 

@@ -19,7 +19,6 @@ import psycopg
 from psycopg import sql
 
 from tenant_ops.datasets import Catalog, Column, Dataset
-from tenant_ops.loading.quarantine.entries import entries_of
 from tenant_ops.loading.quarantine.exporting import DATASET, ID, OWN_COLUMNS
 from tenant_ops.loading.quarantine.review import not_there
 from tenant_ops.loading.reports import Format, Reading, SourceFile
@@ -56,6 +55,7 @@ def repairs(
             row_id, dataset, values = _checked(path, line, row, known)
             if dataset in datasets:
                 copy.write_row((row_id, line, dataset, orjson.dumps(values).decode()))
+    connection.execute(sql.SQL("CREATE INDEX ON {} (id)").format(table))
     connection.execute(sql.SQL("ANALYZE {}").format(table))
     _refuse_repeated(connection, table, path)
     _refuse_unknown(connection, tenant, table, path)
@@ -176,9 +176,18 @@ def _refuse_unknown(
 ) -> None:
     unknown = connection.execute(
         sql.SQL(
-            "SELECT r.line, r.id FROM {} r WHERE NOT EXISTS (SELECT FROM {} e WHERE e.id = r.id AND e.whole "
-            "AND e.dataset = r.dataset AND NOT e.open) ORDER BY r.line LIMIT 1"
-        ).format(table, entries_of(tenant))
+            """
+            SELECT r.line, r.id
+            FROM {table} r
+            LEFT JOIN {quarantine} q ON q.id = r.id AND q.dataset = r.dataset AND q.raw IS NOT NULL
+            LEFT JOIN {load} l ON l.id = q.load_id
+            WHERE q.id IS NULL OR l.state <> 'merged' ORDER BY r.line LIMIT 1
+            """
+        ).format(
+            table=table,
+            quarantine=sql.Identifier(tenant.stage_schema, "quarantine"),
+            load=sql.Identifier(tenant.stage_schema, "load"),
+        )
     ).fetchone()
     if unknown is not None:
         raise not_there(tenant, unknown[1], f", {path.name}, line {unknown[0]}")

@@ -34,6 +34,7 @@ from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.tenants import Fleet, Tenant
 
 FORMAT = "quarantine"
+_AT_A_TIME = 10_000
 SNAPSHOT = psycopg.IsolationLevel.REPEATABLE_READ
 
 
@@ -273,10 +274,14 @@ def _read(
 ) -> Generator[ReplayRow]:
     query = sql.SQL(
         """
+        WITH l AS MATERIALIZED (
+            SELECT id, state, report->>'version' AS version,
+                   ARRAY(SELECT jsonb_array_elements_text(report->'upcasts')) AS upcasts
+            FROM {load} WHERE dataset = %(dataset)s
+        )
         SELECT q.id, q.file, q.line, jsonb_typeof(q.raw) = 'string' AS filled, c.content::text AS content,
-               ARRAY(SELECT jsonb_array_elements_text(l.report->'upcasts')) AS upcasts,
-               l.report->>'version' AS version
-        FROM {quarantine} q {repaired} LEFT JOIN {load} l ON l.id = q.load_id CROSS JOIN LATERAL (
+               coalesce(l.upcasts, '{{}}') AS upcasts, l.version
+        FROM {quarantine} q {repaired} LEFT JOIN l ON l.id = q.load_id CROSS JOIN LATERAL (
             SELECT jsonb_object_agg(key, value) AS content FROM jsonb_each_text({values})
         ) c
         WHERE q.dataset = %(dataset)s AND q.raw IS NOT NULL AND c.content IS NOT NULL
@@ -291,6 +296,7 @@ def _read(
         values=_REPAIRED_VALUES if repaired else _VALUES,
     )
     with connection.cursor("replayed", row_factory=class_row(ReplayRow)) as cursor:
+        cursor.itersize = _AT_A_TIME
         yield from cursor.execute(query, {"dataset": dataset.name, "file": file})
 
 

@@ -152,11 +152,23 @@ def show_row(fleet: Fleet, tenant: Tenant, row_id: int) -> QuarantinedRow:
         InputError: the tenant's quarantine has no such row.
     """
     with fleet.session(tenant) as connection:
-        faults = _entries(connection, sql.SQL("e.row_id = %(id)s ORDER BY e.id"), tenant, {"id": row_id})
-        found = raw_of(connection, tenant, row_id)
-    if found is None or not faults:
-        raise not_there(tenant, row_id)
-    first, raw = faults[0], found
+        found = connection.execute(
+            sql.SQL("SELECT load_id, file, raw FROM {} WHERE id = %s AND raw IS NOT NULL").format(
+                sql.Identifier(tenant.stage_schema, "quarantine")
+            ),
+            (row_id,),
+        ).fetchone()
+        if found is None:
+            raise not_there(tenant, row_id)
+        load_id, file, raw = found
+        # Load and file spare Postgres all other entries.
+        faults = _entries(
+            connection,
+            sql.SQL("e.load_id = %(load)s AND e.file = %(file)s AND e.row_id = %(id)s ORDER BY e.id"),
+            tenant,
+            {"load": load_id, "file": file, "id": row_id},
+        )
+    first = faults[0]
     known = first.dataset in fleet.catalog
     dataset = fleet.catalog[first.dataset] if known else None
     shown = isinstance(raw, dict)
@@ -199,15 +211,6 @@ def matching(
     }
     used = [sql.SQL(condition) for name, condition in conditions.items() if arguments[name] is not None]
     return sql.SQL(" AND ").join([sql.SQL("true"), *used]), arguments
-
-
-def raw_of(connection: psycopg.Connection, tenant: Tenant, row_id: int) -> dict[str, Any] | str | None:
-    """A row as it was read: values by source column, or the text it could not be split from."""
-    found = connection.execute(
-        sql.SQL("SELECT raw FROM {} WHERE id = %s").format(sql.Identifier(tenant.stage_schema, "quarantine")),
-        (row_id,),
-    ).fetchone()
-    return found[0] if found else None
 
 
 def not_there(tenant: Tenant, row_id: int, where: str = "") -> InputError:

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenant_ops.loading import ConflictStrategy, LoadReport, Mode, execute_load, merging, plan_load
+from tenant_ops.loading import (
+    ConflictStrategy,
+    LoadReport,
+    Mode,
+    drop_quarantine,
+    execute_load,
+    merging,
+    plan_drop,
+    plan_load,
+)
 from tenant_ops.loading.quarantine.repair import repair_row
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
@@ -233,6 +242,15 @@ def test_a_row_that_was_repaired_since_it_was_staged_is_not_merged_as_it_was(ear
     assert early.rows("orders") == []
     replay(early)
     assert early.rows("orders", "total") == [(Decimal(6),)]
+
+
+def test_a_row_that_was_dropped_since_it_was_staged_is_not_merged(early: Shop) -> None:
+    early.stage("orders", source=None, replay=True)
+    drop_quarantine(early.fleet, plan_drop(early.fleet, early.tenant, ids=row_ids(early)[:1]))
+    with pytest.raises(OperationFailed, match="changed or removed since they were staged"):
+        early.merge("orders", source=None, replay=True)
+    assert replay(early).read == 1
+    assert early.rows("orders") == []
 
 
 def test_a_plan_does_not_load_rows_that_changed_since(early: Shop) -> None:
