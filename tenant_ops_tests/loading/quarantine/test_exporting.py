@@ -3,6 +3,7 @@
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,7 +19,7 @@ from tenant_ops_tests.loading.quarantine.conftest import HEADER, ids
 from tenant_ops_tests.loading.shop import Shop
 
 
-def exported(shop: Shop, name: str = "customers.csv", **options: str) -> Path:
+def exported(shop: Shop, name: str = "customers.csv", **options: Any) -> Path:
     path = shop.folder.parent / name
     format_ = "ndjson" if name.endswith(".ndjson") else "csv"
     export_quarantine(shop.fleet, shop.tenant, "customers", path, format=format_, **options)
