@@ -3,15 +3,18 @@
 Here: the one command. Not here: what a load does (`loading/`), making fixture files (`fixtures.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenant_ops.cli.output import STDERR, print_table
 from tenant_ops.cli.running import (
     AsJson,
     DryRun,
     TenantIds,
+    as_typed,
     chosen_tenants,
     open_fleet,
     run,
@@ -21,8 +24,12 @@ from tenant_ops.cli.running import (
 from tenant_ops.datasets import ConflictStrategy, Drift, Mode
 from tenant_ops.platform.errors import InputError
 
+if TYPE_CHECKING:
+    from tenant_ops.loading import LoadPlan
+
 
 def load_fixtures(
+    context: typer.Context,
     tenant_id: TenantIds,
     data_types: Annotated[str | None, typer.Option(help="Datasets, as a,b,c; all when left out.")] = None,
     source_path: Annotated[
@@ -115,7 +122,7 @@ def load_fixtures(
             for tenant in chosen
         ]
         if dry_run:
-            show_plans(plans, as_json=as_json, title="load-fixtures: plan")
+            _show(plans, as_json=as_json)
             return
         options: dict[str, Any] = {
             "source_path": source,
@@ -144,9 +151,37 @@ def load_fixtures(
             tenants=chosen,
             config={"resources": {"load_options": {"config": options}}},
             assets=[*assets, ["validation_report"]] if validate_data else assets,
-            command="tenant-ops load-fixtures",
+            command=as_typed(context),
             shown=("merge", "validate"),
         )
+
+
+def _show(plans: "Sequence[LoadPlan]", *, as_json: bool) -> None:
+    """The dry run: every file, and what would become of it."""
+    if as_json:
+        show_plans(plans, as_json=True, title="")
+        return
+    for plan in plans:
+        rows = [
+            {
+                "dataset": part.dataset,
+                "file": file.name,
+                "bytes": file.bytes,
+                "outcome": outcome,
+                "conflict": part.conflict.value,
+                "drift": part.drift.value,
+                **({"after": f"{part.cursor} {part.after or '(all)'}"} if part.cursor else {}),
+                **({"upcasts": ", ".join(part.upcasts)} if part.upcasts else {}),
+            }
+            for part in plan.datasets
+            for files, outcome in ((part.files, "to load"), (part.skipped, "loaded before"))
+            for file in files
+        ]
+        title = f"load-fixtures: plan for {plan.tenant}, mode {plan.mode.value}, from {plan.source}"
+        print_table(rows, tuple(dict.fromkeys(name for row in rows for name in row)), title=title)
+        if plan.mode is Mode.FULL:
+            note = "Rows the files do not have leave their tables, after a backup; how many, staging tells."
+            STDERR.print(note, highlight=False)
 
 
 def _from_anywhere(source: str) -> str:

@@ -3,6 +3,7 @@
 Here: glue between flags and jobs. Not here: single commands (`commands.py` and neighbours).
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -66,6 +67,22 @@ def chosen_tenants(fleet: Fleet, tenant_ids: str) -> list[Tenant]:
 def split(text: str | None) -> list[str]:
     """The parts of a comma-separated flag."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def as_typed(context: typer.Context) -> str:
+    """The command as it was typed, without its tenants and without flags that only change what is printed."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE" or parameter.name in {"tenant_id", "as_json"}:
+            continue
+        value = context.params[parameter.name or ""]
+        if isinstance(value, bool):
+            flags = parameter.opts if value else parameter.secondary_opts
+            words += flags[:1]
+        else:
+            words += [parameter.opts[0], str(getattr(value, "value", value))]
+    return shlex.join(["tenant-ops", *words[1:]])
 
 
 def show_plans(plans: Sequence[Any], *, as_json: bool, title: str) -> None:
@@ -136,6 +153,10 @@ def run(
             highlight=False,
         )
     if not launched.success:
-        raise typer.Exit(FAILED)
+        codes = {
+            report.body.get("exit_code", FAILED) for report in launched.reports if report.outcome == "failed"
+        }
+        # Bad input only when nothing else went wrong: then trying again as it is cannot help.
+        raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED)
     if any(report.outcome == "findings" for report in launched.reports):
         raise typer.Exit(FINDINGS)

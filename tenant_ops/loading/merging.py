@@ -71,10 +71,9 @@ def merge(
         safety_copy: Takes the backup before rows are removed, and returns its id; None is the usual one.
 
     Raises:
-        InputError: more rows are bad than the plan allows; (strategy `fail`) rows are there already; (mode
-            full) rows that would be removed are still needed, or may be in the files after all. Nothing was
-            merged.
-        OperationFailed: Postgres refused a row, the stage was lost in a crash, or rows were written while
+        InputError: (strategy `fail`) rows are there already; (mode full) rows that would be removed are still
+            needed, or may be in the files after all. Nothing was merged.
+        OperationFailed: more rows are bad than the plan allows, Postgres refused a row, the stage was lost in a crash, or rows were written while
             the backup was taken; nothing was merged.
     """
     begun: list[UUID] = []
@@ -294,11 +293,11 @@ def _check_limits(tenant: Tenant, dataset: Dataset, plan: LoadPlan, load: Load, 
         limit = f"{plan.max_bad_rows} rows" if too_many else f"{plan.max_bad_pct:g} %"
         reasons = [f"{reason} ({count})" for reason, count in found.reasons().items()]
         more = f", and {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
-        raise InputError(
+        raise OperationFailed(
             f"{bad} of {read} rows ({percent:.2g} %) are bad, more than the {limit} allowed; "
             f"nothing was merged. Most often: {', '.join(reasons[:3])}{more}.",
             where=f"tenant {tenant.slug}, dataset {dataset.name}",
-            fix=f"Look at {tenant.stage_schema}.quarantine, repair the files and load again.",
+            fix="Look at them with: tenant-ops quarantine list. Repair the files and load again.",
         )
 
 

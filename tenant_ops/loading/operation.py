@@ -286,8 +286,8 @@ def execute_load(
         prepared: Where files are read once for several tenants.
 
     Raises:
-        InputError: a file cannot be used, or a dataset has more bad rows than the plan allows.
-        OperationFailed: Postgres refused. Datasets merged before the one named stay merged; loading again
+        InputError: a file cannot be used.
+        OperationFailed: a dataset has more bad rows than the plan allows, or Postgres refused. Datasets merged before the one named stay merged; loading again
             goes on from there.
     """
     started = perf_counter()

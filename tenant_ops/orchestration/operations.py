@@ -90,7 +90,7 @@ def stored(
         try:
             report = work()
         except Exception as error:
-            store({"error": str(error)}, "failed")
+            store({"error": str(error), "exit_code": getattr(error, "exit_code", 1)}, "failed")
             raise
         store(report, "findings" if found(report) else "done")
         return report

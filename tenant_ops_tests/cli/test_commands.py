@@ -231,3 +231,30 @@ def test_an_unreachable_database_is_a_sentence(
     assert outcome.code == FAILED
     assert "DATABASE_URL" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_file_that_cannot_be_used_is_bad_input_with_a_command_to_repeat_it_mended(
+    tenant_ops: Callable[..., Outcome], tenant: Tenant, tmp_path: Path
+) -> None:
+    source = tmp_path / "my files" / "users.csv"
+    source.parent.mkdir()
+    source.write_text("user_id,nick\n1,2\n")
+    load = ["load-fixtures", "--data-types", "users", "--source-path", str(source), "--max-bad-pct", "2"]
+    outcome = tenant_ops(*load, "--tenant-id", "acme", "--force")
+    assert outcome.code == BAD_INPUT
+    assert "users.csv, line 1, column 2: users has no column 'nick'." in outcome.err
+    again = f"tenant-ops load-fixtures --data-types users --source-path '{source}'"
+    assert again in outcome.err
+    assert "--max-bad-pct 2.0 --force --tenant-id acme" in outcome.err
+
+
+def test_the_plan_of_a_load_names_each_file_and_what_becomes_of_it(
+    tenant_ops: Callable[..., Outcome], tenant: Tenant
+) -> None:
+    tenant_ops("load-fixtures", "--tenant-id", "acme", "--data-types", "users")
+    planned = tenant_ops("load-fixtures", "--tenant-id", "acme", "--data-types", "users,artists", "--dry-run")
+    assert planned.code == DONE
+    (users,) = (line for line in planned.out.splitlines() if "users.csv" in line)
+    (artists,) = (line for line in planned.out.splitlines() if "artists.csv" in line)
+    assert "loaded before" in users
+    assert "to load" in artists

@@ -216,9 +216,9 @@ def test_a_column_that_is_left_out_takes_its_default_and_overwrites_nothing(shop
 
 def test_too_many_bad_rows_merge_nothing_and_stay_to_be_looked_at(shop: Shop) -> None:
     shop.write("customers.csv", CUSTOMERS + ADA + "x,,Bad,,,,,\n" + "3,,Cem,,,,9,\n")
-    with pytest.raises(InputError, match=r"2 of 3 rows \(67 %\) are bad, more than the 1 rows allowed"):
+    with pytest.raises(OperationFailed, match=r"2 of 3 rows \(67 %\) are bad, more than the 1 rows allowed"):
         shop.load(max_bad_rows=1)
-    with pytest.raises(InputError, match=r"more than the 50 % allowed"):
+    with pytest.raises(OperationFailed, match=r"more than the 50 % allowed"):
         shop.load(max_bad_pct=50)
     assert shop.rows("customers") == []
     assert [entry["reason"] for entry in shop.quarantine()] == [
@@ -232,7 +232,7 @@ def test_too_many_bad_rows_merge_nothing_and_stay_to_be_looked_at(shop: Shop) ->
 def test_rows_whose_references_came_meanwhile_are_merged_when_merging_again(shop: Shop) -> None:
     shop.csv("Orders.csv", [(7, 1, 5, "t", ""), (8, 1, 5, "t", "")], ORDERS.strip().split(","))
     shop.stage("orders")
-    with pytest.raises(InputError):
+    with pytest.raises(OperationFailed):
         shop.merge("orders", max_bad_rows=0)
     assert len(shop.quarantine()) == 2
     with shop.fleet.session(shop.tenant) as connection:

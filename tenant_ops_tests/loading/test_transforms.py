@@ -13,7 +13,7 @@ import pytest
 from tenant_ops.datasets import Catalog, Clean
 from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading import ConflictStrategy, Drift
-from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, provision
 from tenant_ops_tests.loading.gallery import GALLERY, PEOPLE, PICTURES, VISITORS
@@ -165,7 +165,7 @@ def test_what_is_looked_up_may_come_between_two_merges(gallery: Shop) -> None:
     for dataset in ("artists", "pictures"):
         gallery.stage(dataset)
     gallery.merge("artists")
-    with pytest.raises(InputError, match="more than the 0 rows allowed"):
+    with pytest.raises(OperationFailed, match="more than the 0 rows allowed"):
         gallery.merge("pictures", max_bad_rows=0)
     with gallery.fleet.session(gallery.tenant) as connection:
         connection.execute("INSERT INTO artists (id, name) VALUES (9, 'Zoe')")

@@ -215,7 +215,7 @@ def test_rows_of_an_older_version_are_brought_up_as_their_load_brought_them(
 
 def test_too_many_bad_rows_merge_nothing_and_every_row_stays(early: Shop) -> None:
     before = early.quarantine()
-    with pytest.raises(InputError, match="1 of 2 rows"):
+    with pytest.raises(OperationFailed, match="1 of 2 rows"):
         replay(early, max_bad_rows=0)
     kept = {entry["load_id"] for entry in before}
     assert [entry for entry in early.quarantine() if entry["load_id"] in kept] == before
