@@ -73,8 +73,8 @@ def merge(
     Raises:
         InputError: (strategy `fail`) rows are there already; (mode full) rows that would be removed are still
             needed, or may be in the files after all. Nothing was merged.
-        OperationFailed: more rows are bad than the plan allows, Postgres refused a row, the stage was lost in a crash, or rows were written while
-            the backup was taken; nothing was merged.
+        OperationFailed: more rows are bad than the plan allows, Postgres refused a row, the stage was lost in
+            a crash, or rows were written while the backup was taken; nothing was merged.
     """
     begun: list[UUID] = []
 

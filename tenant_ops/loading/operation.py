@@ -287,8 +287,8 @@ def execute_load(
 
     Raises:
         InputError: a file cannot be used.
-        OperationFailed: a dataset has more bad rows than the plan allows, or Postgres refused. Datasets merged before the one named stay merged; loading again
-            goes on from there.
+        OperationFailed: a dataset has more bad rows than the plan allows, or Postgres refused. Datasets
+            merged before the one named stay merged; loading again goes on from there.
     """
     started = perf_counter()
     stages: dict[str, StageReport] = {}
