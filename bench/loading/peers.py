@@ -124,8 +124,11 @@ def _run_dlt(url: str, table: str, rows: Any, scratch: Path, **options: Any) -> 
     )
     pipeline.run(rows(), table_name="events", write_disposition="append", **options)
     with psycopg.connect(url, autocommit=True) as connection:
+        # As the loads it is compared with, it can be run again: rows that are there are replaced.
         values = ", ".join(f"{column}::{kind}" for column, kind in _TYPES.items())
+        replaced = ", ".join(f"{column} = excluded.{column}" for column in _TYPES if column != "event_id")
         connection.execute(
-            f"INSERT INTO {table} ({', '.join(_TYPES)}) SELECT {values} FROM bench_dlt.events".encode()
+            f"INSERT INTO {table} ({', '.join(_TYPES)}) SELECT {values} FROM bench_dlt.events "
+            f"ON CONFLICT (event_id) DO UPDATE SET {replaced}".encode()
         )
         connection.execute("DROP SCHEMA bench_dlt CASCADE")
