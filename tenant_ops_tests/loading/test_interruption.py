@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tenant_ops.loading import execute_load, ledger, merging, pieces, plan_load, stage, staging
+from tenant_ops.loading import Reading, execute_load, ledger, merging, pieces, plan_load, stage, staging
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.progress import Silent
 from tenant_ops.platform.settings import Settings
@@ -242,6 +243,33 @@ def test_files_that_come_or_go_meanwhile_leave_the_staged_ones(stocked: Shop, ch
     report = stocked.stage("customers")
     assert [file.read for file in report.files] == [1002, 1002, 1]
     assert checked == [102, 1]
+
+
+def test_a_database_that_was_read_in_part_is_read_again_and_a_whole_one_is_not(
+    shop: Shop, checked: list[int]
+) -> None:
+    path = shop.folder / "shop.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE customers (id, name)")
+        rows = [(number or "bad", "somebody") for number in range(250)]
+        database.executemany("INSERT INTO customers VALUES (?, ?)", rows)
+    options: dict[str, Any] = {
+        "source": f"sqlite:///{path}",
+        "reading": Reading(snapshot="this run"),
+        "datasets": ["customers"],
+        "batch_rows": CHUNK,
+    }
+    stage_until(shop, 3, **options)
+    assert (ledger_of(shop).files[0].read, len(shop.faults())) == (200, 1)
+    checked.clear()
+    report = shop.stage("customers", **options)
+    assert (report.read, checked) == (250, [100, 100, 50])
+    assert len(shop.faults()) == 1
+    checked.clear()
+    assert (shop.stage("customers", **options).state, checked) == ("reused", [])
+    options["reading"] = Reading(snapshot="another run")
+    assert (shop.stage("customers", **options).state, sum(checked)) == ("staged", 250)
+    assert shop.merge("customers", **options).inserted == 249
 
 
 def killed_at_chunk(settings: Settings, folder: Path, chunks: int, after: bool) -> None:

@@ -1,5 +1,6 @@
 """Many files into one tenant at once: the same rows, the same quarantine, and nobody waits for ever."""
 
+import json
 import random
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,7 @@ def crowded(shop: Shop) -> Shop:
         orders = [(chance.randint(1, 1000), chance.randint(1, 5), part, "t", "") for _ in range(300)]
         if part % 2:
             objects = (dict(zip(ORDER, order, strict=True)) for order in orders)
-            shop.write(f"Orders.{part}.json", str(list(objects)).replace("'", '"'))
+            shop.write(f"Orders.{part}.json", json.dumps(list(objects)))
         else:
             shop.csv(f"Orders.{part}.csv", orders, ORDER)
     return shop
@@ -59,6 +60,20 @@ def test_files_at_once_give_what_they_give_one_by_one(crowded: Shop, one_by_one:
     for load in report.datasets:
         assert [file.name for file in load.stage.files] == sorted(file.name for file in load.stage.files)
         assert all(file.complete and file.read in {300, 301} for file in load.stage.files)
+
+
+def test_of_rows_on_one_line_the_first_stays_too(crowded: Shop) -> None:
+    for path in crowded.folder.glob("Orders*"):
+        path.unlink()
+    for part in range(4):
+        orders = [
+            {"Customer": 1, "No.": part, "Total amount": place, "paid": True, "placed_at": None}
+            for place in range(100)
+        ]
+        crowded.write(f"Orders.{part}.json", json.dumps(orders))
+    crowded.csv("customers.0.csv", [(1, "", "Ada")], CUSTOMER)
+    crowded.load(batch_rows=7, parallel_files=4)
+    assert crowded.rows("orders", "number total") == [(part, 0) for part in range(4)]
 
 
 def test_the_quarantine_keeps_the_entries_of_a_row_together(crowded: Shop) -> None:
