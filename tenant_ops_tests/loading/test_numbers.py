@@ -178,7 +178,7 @@ OBJECTS = st.lists(
 ).map("\n".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(LINES, OBJECTS), min_size=1, max_size=2),
     st.sampled_from([each for each in ConflictStrategy if each is not ConflictStrategy.FAIL]),

@@ -78,9 +78,9 @@ def test_of_rows_on_one_line_the_first_stays_too(crowded: Shop) -> None:
 
 def test_the_quarantine_keeps_the_entries_of_a_row_together(crowded: Shop) -> None:
     for part in range(4):
-        rows = [("none", "x", "a name that is much too long") for _ in range(200)]
+        rows = [("none", "x", "a name that is much too long") for _ in range(50)]
         crowded.csv(f"customers.bad.{part}.csv", rows, CUSTOMER)
-    crowded.stage("customers", batch_rows=10, parallel_files=4)
+    crowded.stage("customers", batch_rows=30, parallel_files=4)
     entries = [(entry["file"], entry["line"], entry["raw"] is not None) for entry in crowded.quarantine()]
     place: tuple[str, int] | None = None
     for file, line, first in entries:
