@@ -5,7 +5,7 @@ Here: columns and colours. Not here: what a report holds (the domain packages).
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -71,22 +71,31 @@ def print_reports(reports: Sequence[StoredReport]) -> None:
             print_table(good, COLUMNS.get(operation) or tuple(good[0]), title=operation)
         if failed:
             print_table(failed, ("tenant", "error"), title=f"{operation}: failed")
-        for row in good[:MOST_NOTES] if operation == "merge" else ():
-            _note_left_out(row)
 
 
-def _note_left_out(row: Mapping[str, Any]) -> None:
-    """Why rows of a load were left out, and where to look at them."""
-    if reasons := row.get("reasons"):
+def print_notes(reports: Sequence[StoredReport]) -> None:
+    """What an operator must not miss in loads: rows that were left out, columns nobody knows."""
+    notes = [note for report in reports for note in _notes(report.operation, report.body)]
+    for note in notes[:MOST_NOTES]:
+        STDOUT.print(note, markup=False, highlight=False)
+    if len(notes) > MOST_NOTES:
+        STDOUT.print(f"and {len(notes) - MOST_NOTES:,} more notes; --json holds all of them.")
+
+
+def _notes(operation: str, body: Mapping[str, Any]) -> Iterator[str]:
+    if operation == "merge" and (reasons := body.get("reasons")):
         said = [f"{reason} ({count:,})" for reason, count in reasons.items()]
         more = f", and {len(said) - MOST_REASONS} more reasons" if len(said) > MOST_REASONS else ""
-        STDOUT.print(
-            f"{row['tenant']}: {sum(reasons.values()):,} rows of {row['dataset']} were left out: "
+        yield (
+            f"{body['tenant']}: {sum(reasons.values()):,} rows of {body['dataset']} were left out: "
             f"{', '.join(said[:MOST_REASONS])}{more}. Look at them: "
-            f"tenant-ops quarantine list --tenant-id {row['tenant']} --data-type {row['dataset']}",
-            markup=False,
-            highlight=False,
+            f"tenant-ops quarantine list --tenant-id {body['tenant']} --data-type {body['dataset']}"
         )
+    if operation == "stage":
+        for drifted in body.get("drift", ()):
+            yield f"{body['tenant']}: {drifted['file']}, column {drifted['column']}: {drifted['outcome']}"
+        for path in body.get("proposals", ()):
+            yield f"{body['tenant']}: a migration is proposed in {path}"
 
 
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str) -> None:

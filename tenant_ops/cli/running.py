@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tenant_ops.cli.output import STDERR, print_json, print_plan, print_reports
+from tenant_ops.cli.output import STDERR, print_json, print_notes, print_plan, print_reports
 from tenant_ops.platform import logs
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.settings import Settings
@@ -71,7 +71,11 @@ def split(text: str | None) -> list[str]:
 
 def as_typed(context: typer.Context) -> str:
     """The command as it was typed, without its tenants and without flags that only change what is printed."""
-    words = context.command_path.split()
+    words: list[str] = []
+    within: Any = context
+    while within is not None and within.parent is not None:  # the outermost is the program itself
+        words.insert(0, within.info_name or "")
+        within = within.parent
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is None or source.name != "COMMANDLINE" or parameter.name in {"tenant_id", "as_json"}:
@@ -82,7 +86,7 @@ def as_typed(context: typer.Context) -> str:
             words += flags[:1]
         else:
             words += [parameter.opts[0], str(getattr(value, "value", value))]
-    return shlex.join(["tenant-ops", *words[1:]])
+    return shlex.join(["tenant-ops", *words])
 
 
 def show_plans(plans: Sequence[Any], *, as_json: bool, title: str) -> None:
@@ -143,6 +147,7 @@ def run(
         print_reports(
             [r for r in launched.reports if not shown or r.operation in shown or r.outcome == "failed"]
         )
+        print_notes(launched.reports)
         for error in launched.errors:
             STDERR.print(f"error: {error}", style="red", markup=False, highlight=False)
         if where:

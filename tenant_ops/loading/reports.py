@@ -169,6 +169,11 @@ class StageReport:
     rows_per_second: float | None = None
     mb_per_second: float | None = None
 
+    @property
+    def needs_attention(self) -> bool:
+        """Whether rows were left out or a migration was proposed."""
+        return bool(self.quarantined or self.rejected or self.proposals)
+
 
 @dataclass(frozen=True)
 class MergeReport:
@@ -214,6 +219,11 @@ class MergeReport:
     taken_along: dict[str, int] = field(default_factory=dict)
     safety_backup: str | None = None
     cursor: str | None = None
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether rows were left out."""
+        return bool(self.quarantined or self.rejected)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def test_a_file_that_cannot_be_used_is_bad_input_with_a_command_to_repeat_it_men
     outcome = tenant_ops(*load, "--tenant-id", "acme", "--force")
     assert outcome.code == BAD_INPUT
     assert "users.csv, line 1, column 2: users has no column 'nick'." in outcome.err
-    again = f"tenant-ops load-fixtures --data-types users --source-path '{source}'"
+    again = f"  tenant-ops load-fixtures --data-types users --source-path '{source}'"
     assert again in outcome.err
     assert "--max-bad-pct 2.0 --force --tenant-id acme" in outcome.err
 
@@ -258,3 +258,25 @@ def test_the_plan_of_a_load_names_each_file_and_what_becomes_of_it(
     (artists,) = (line for line in planned.out.splitlines() if "artists.csv" in line)
     assert "loaded before" in users
     assert "to load" in artists
+
+
+def test_a_column_nobody_knows_is_told_with_the_migration_proposed_for_it(
+    tenant_ops: Callable[..., Outcome], tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "artists.csv").write_text(
+        "artist_id,name,country,followers,created_at,mood\n"
+        "00000000-0000-0000-0000-000000000001,Ada,SE,1,2026-01-01,calm\n"
+    )
+    load = ["load-fixtures", "--tenant-id", "acme", "--data-types", "artists", "--source-path", str(tmp_path)]
+    outcome = tenant_ops(*load, "--drift", "evolve")
+    assert outcome.code == FINDINGS
+    assert "acme: artists.csv, column mood: " in outcome.out
+    assert "acme: a migration is proposed in " in outcome.out
+
+
+def test_a_load_with_rows_that_were_none_has_findings(
+    tenant_ops: Callable[..., Outcome], tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "artists.ndjson").write_text("no object\n")
+    load = ["load-fixtures", "--tenant-id", "acme", "--data-types", "artists", "--source-path", str(tmp_path)]
+    assert tenant_ops(*load).code == FINDINGS

@@ -60,7 +60,7 @@ def _dataset_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
 
         return batch.run(
             context,
-            operation(context, fleet, "merge", work, found=lambda report: report.quarantined > 0),
+            operation(context, fleet, "merge", work, found=lambda report: report.needs_attention),
             metadata=lambda report: described(fleet, dataset, report),
             checks=merge_verdicts,
             version=lambda report: checksum(fleet, fleet.registry.get(report.tenant), dataset),

@@ -56,7 +56,7 @@ def _fixture_asset(dataset: Dataset, version: str) -> dg.AssetsDefinition:
 
         return batch.run(
             context,
-            operation(context, fleet, "stage", work, found=lambda report: report.quarantined > 0),
+            operation(context, fleet, "stage", work, found=lambda report: report.needs_attention),
             metadata=lambda report: {**metadata_of(report), **staged_lineage(dataset)},
             checks=stage_verdicts,
         )
