@@ -55,7 +55,7 @@ class Chain:
         install(fleet, tenant)
         with hold_snapshot(fleet, tenant) as snapshot:
             base = read_anchor(snapshot, tenant)
-            rows, seen = _read(snapshot)
+            rows, seen = read(snapshot)
         keep(fleet, tenant, base)
         return cls(fleet, tenant, base, snapshot.definition, rows, [seen])
 
@@ -68,7 +68,7 @@ class Chain:
         """Write a segment, keep it, and remember what the tick saw."""
         with hold_snapshot(self.fleet, self.tenant) as snapshot:
             info, text = written(snapshot, self.tenant, since or self.last)
-            self.ticks.append(_read(snapshot)[1])
+            self.ticks.append(read(snapshot)[1])
         keep(self.fleet, self.tenant, info.anchor)
         self.segments.append(segment(info, text))
         return info
@@ -158,7 +158,8 @@ def differing(found: Contents, expected: Contents) -> dict[str, tuple[Content, C
     return {name: (found[name], expected[name]) for name in found if found[name] != expected[name]}
 
 
-def _read(snapshot: Snapshot) -> tuple[dict[str, bytes], Contents]:
+def read(snapshot: Snapshot) -> tuple[dict[str, bytes], Contents]:
+    """Every row as COPY text, and its count and hash, by table."""
     rows: dict[str, bytes] = {}
     seen: Contents = {}
     for table in snapshot.definition.tables:
