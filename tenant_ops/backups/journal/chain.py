@@ -83,48 +83,54 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Moment:
-    """An anchor, and what was found when it was taken."""
+    """An anchor, and how the journal was when it was taken."""
 
     anchor: Anchor
     health: Health
 
 
 def read_moment(snapshot: Snapshot, tenant: Tenant) -> Moment:
-    """The anchor of a held moment: what a base, or a segment, leaves for the segment after it.
+    """The anchor of a held moment; whether a chain may begin or go on there is another question.
 
     Raises:
-        ChainBroken: the journal is not installed, or does not follow every table.
+        ChainBroken: the journal is not installed.
     """
-    connection = snapshot.connection
-    health = inspect(connection, tenant)
+    health = inspect(snapshot.connection, tenant)
     if not health.installed:
         raise ChainBroken("not installed", tenant.slug)
-    if health.problems:
-        raise ChainBroken("not healthy", tenant.slug, health.problems[0])
-    return Moment(
-        Anchor(
-            snapshot=snapshot.id,
-            taken_at=snapshot.taken_at,
-            system_identifier=snapshot.server["system_identifier"],
-            timeline=_timeline(connection),
-            fingerprint=snapshot.definition.fingerprint,
-            identity=health.identity,
-        ),
-        health,
+    anchor = Anchor(
+        snapshot=snapshot.id,
+        taken_at=snapshot.taken_at,
+        system_identifier=snapshot.server["system_identifier"],
+        timeline=_timeline(snapshot.connection),
+        fingerprint=snapshot.definition.fingerprint,
+        identity=health.identity,
     )
+    return Moment(anchor, health)
 
 
-def check_chain(connection: psycopg.Connection, tenant: Tenant, since: Anchor, now: Anchor) -> None:
-    """Make sure that every change between two anchors is in the journal.
+def check_beginning(tenant: Tenant, now: Moment) -> None:
+    """Make sure that every change after this moment will be in the journal.
 
     Raises:
         ChainBroken: it may not be.
     """
-    slug = tenant.slug
+    if now.health.problems:
+        raise ChainBroken("not healthy", tenant.slug, now.health.problems[0])
+
+
+def check_chain(connection: psycopg.Connection, tenant: Tenant, since: Anchor, moment: Moment) -> None:
+    """Make sure that every change between an anchor and this moment is in the journal.
+
+    Raises:
+        ChainBroken: it may not be.
+    """
+    slug, now = tenant.slug, moment.anchor
     if (since.system_identifier, since.timeline) != (now.system_identifier, now.timeline):
         raise ChainBroken("another server", slug)
     if since.fingerprint != now.fingerprint:
         raise ChainBroken("definition changed", slug)
+    check_beginning(tenant, moment)
     if since.identity != now.identity:
         raise ChainBroken("capture changed", slug)
     row = connection.execute(

@@ -27,8 +27,8 @@ KEPT = "journal_kept"
 FUNCTION_PREFIX = "journal_"
 TRIGGER_PREFIX = "tenant_ops_journal_"
 
-# A row's text must fit into 1 GB, and quoting may double it, twice inside a composite value.
-LARGEST_ROW_BYTES = 200_000_000
+# Making the text of a row takes some eight times its bytes of memory, and it must fit into 1 GB.
+LARGEST_ROW_BYTES = 50_000_000
 
 # Values as SQL.
 SETTINGS = {

@@ -23,6 +23,7 @@ from tenant_ops.backups.journal.chain import (
     ChainBroken,
     Moment,
     Reason,
+    check_beginning,
     check_chain,
     read_moment,
 )
@@ -65,13 +66,13 @@ class OpenTransaction:
 
     Attributes:
         xid: Its id.
-        since: When it began or was prepared, ISO 8601; None where this role may not know.
         prepared: The name of a prepared transaction, which nothing ends by itself.
+        since: When it began or was prepared, ISO 8601; None where this role may not know.
     """
 
     xid: int
-    since: str | None
     prepared: str | None
+    since: str | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def read_anchor(snapshot: Snapshot, tenant: Tenant) -> Anchor:
     Raises:
         ChainBroken: the journal is not installed, or does not follow every table.
     """
-    return read_moment(snapshot, tenant).anchor
+    moment = read_moment(snapshot, tenant)
+    check_beginning(tenant, moment)
+    return moment.anchor
 
 
 def write_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor, write: Write) -> SegmentInfo:
@@ -129,7 +132,7 @@ def write_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor, write: Writ
     """
     connection = snapshot.connection
     moment = read_moment(snapshot, tenant)
-    check_chain(connection, tenant, since, moment.anchor)
+    check_chain(connection, tenant, since, moment)
     journal = sql.Identifier(tenant.stage_schema, JOURNAL)
     summary = _summary(connection, tenant, journal, since.snapshot)
     copied = _changed(connection, moment.health.units, summary.noted)
@@ -311,28 +314,38 @@ def _changed(connection: psycopg.Connection, units: tuple[Unit, ...], noted: fro
 
 
 def _open_transactions(connection: psycopg.Connection, moment: Moment) -> tuple[OpenTransaction, ...]:
-    """Transactions that hold a writer's lock on one of the tables, and were running at the snapshot."""
-    if moment.anchor.snapshot.endswith(":"):
-        return ()
+    """Transactions that hold a writer's lock on one of the tables and have an id the snapshot does not see.
+
+    A snapshot lists those that run among ended ones; those that began after the last to end are not in it.
+    When they began is asked as whoever is connected: the owner is not told of other roles' sessions.
+    """
+    role = connection.execute("SELECT current_setting('role'), set_config('role', 'none', true)").fetchone()
+    assert role is not None
     rows = connection.execute(
         """
-        SELECT DISTINCT x.xid::text::bigint,
-               to_char(coalesce(p.prepared, a.xact_start) AT TIME ZONE 'UTC',
-                                  'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), p.gid
-        FROM pg_snapshot_xip(%(snapshot)s) AS x (xid)
-        JOIN pg_locks i ON i.locktype = 'transactionid' AND i.transactionid = x.xid::xid
-             AND i.mode = 'ExclusiveLock'
-        JOIN pg_locks t ON t.virtualtransaction = i.virtualtransaction AND t.relation = ANY(%(tables)s)
-             AND t.database = (SELECT oid FROM pg_database
-                               WHERE datname = current_database())
-             AND t.mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')
-        LEFT JOIN pg_stat_activity a ON a.pid = i.pid
-        LEFT JOIN pg_prepared_xacts p ON p.transaction = x.xid::xid
-        ORDER BY 1
+        WITH writers AS (
+            SELECT DISTINCT virtualtransaction, pid FROM pg_locks
+            WHERE relation = ANY(%s) AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        )
+        SELECT array_agg(l.transactionid::text::bigint), p.gid,
+               to_char(coalesce(p.prepared, a.xact_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        FROM writers w
+        JOIN pg_locks l ON l.virtualtransaction = w.virtualtransaction AND l.locktype = 'transactionid'
+             AND l.mode = 'ExclusiveLock'
+        LEFT JOIN pg_stat_activity a ON a.pid = w.pid
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+        GROUP BY w.virtualtransaction, w.pid, p.gid, p.prepared, a.xact_start
         """,
-        {
-            "snapshot": moment.anchor.snapshot,
-            "tables": [oid for unit in moment.health.units for oid, _ in unit.members],
-        },
-    )
-    return tuple(OpenTransaction(*row) for row in rows)
+        ([oid for unit in moment.health.units for oid, _ in unit.members],),
+    ).fetchall()
+    connection.execute("SELECT set_config('role', %s, true)", (role[0],))
+    end = int(moment.anchor.snapshot.split(":")[1])
+    # Of a transaction and its subtransactions the first id is its own.
+    found = [OpenTransaction(min(_full_id(xid, end) for xid in xids), *rest) for xids, *rest in rows]
+    return tuple(sorted(found, key=lambda one: one.xid))
+
+
+def _full_id(xid: int, end: int) -> int:
+    """The 64-bit id of a running transaction from its last 32 bits: the nearest to a snapshot's end."""
+    return end + (xid - end + (1 << 31)) % (1 << 32) - (1 << 31)

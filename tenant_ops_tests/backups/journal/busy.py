@@ -86,7 +86,7 @@ class Writers:
             self._failures.append(error)
 
     def _owner(self) -> psycopg.Connection:
-        """The tenant's owner role, which may also TRUNCATE and, as a superuser's session, act as a replica."""
+        """The owner, who may also TRUNCATE; the session is a superuser's, who may act as a replica."""
         connection = psycopg.connect(self._fleet.database(self._tenant).url, autocommit=True)
         for setting in (
             f"SET ROLE {self._tenant.role('owner')}",
@@ -200,7 +200,8 @@ STATEMENTS = (
     ("UPDATE pair SET day = 'infinity', b = b || '+' WHERE a = %s AND length(b) < 60", key),
     (
         "MERGE INTO pair USING (SELECT g AS a FROM generate_series(%s::int, 40) g) s "
-        "ON pair.a = s.a AND b = 'm' WHEN MATCHED AND s.a %% 3 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET v = coalesce(v, 0) + 1 "
+        "ON pair.a = s.a AND b = 'm' WHEN MATCHED AND s.a %% 3 = 0 THEN DELETE "
+        "WHEN MATCHED THEN UPDATE SET v = coalesce(v, 0) + 1 "
         "WHEN NOT MATCHED THEN INSERT (a, b) VALUES (s.a, 'm')",
         key,
     ),
