@@ -190,10 +190,11 @@ class Settled:
         self._run(
             """
             CREATE UNLOGGED TABLE {last} AS
-            SELECT DISTINCT ON (k) k, r FROM {states} s
+            SELECT ROW({fields})::{key} AS k, max(seq) AS seq FROM {states} s
             WHERE seq > {start} AND seq < {end} AND NOT EXISTS (SELECT FROM {left_out} l WHERE l.xid = s.xid)
-            ORDER BY k, seq DESC
+            GROUP BY {fields}
             """,
+            fields=_fields(self.table.key, "s", "k"),
             start=sql.Literal(start),
             end=sql.Literal(end),
         )
@@ -203,7 +204,10 @@ class Settled:
             keys=sql.SQL(", ").join(sql.Identifier("t", column) for column in self.table.key),
         )
         self._run(
-            "INSERT INTO {table} {target} SELECT {fields} FROM {last} p WHERE p.r IS DISTINCT FROM NULL",
+            """
+            INSERT INTO {table} {target} SELECT {fields} FROM {states} p JOIN {last} USING (seq)
+            WHERE p.r IS DISTINCT FROM NULL
+            """,
             target=self._target(),
             fields=_fields(self.table.columns),
         )
@@ -298,6 +302,8 @@ def _list(columns: tuple[str, ...]) -> sql.Composable:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-def _fields(columns: tuple[str, ...]) -> sql.Composable:
-    """Columns of the row `p.r`, which a subquery that is not merged into its parent reads once."""
-    return sql.SQL(", ").join(sql.SQL("(p.r).{}").format(sql.Identifier(column)) for column in columns)
+def _fields(columns: tuple[str, ...], source: str = "p", value: str = "r") -> sql.Composable:
+    """Columns of a composite value; that of `p`, a subquery not merged into its parent, is read once."""
+    return sql.SQL(", ").join(
+        sql.SQL("({}).{}").format(sql.Identifier(source, value), sql.Identifier(column)) for column in columns
+    )

@@ -1,6 +1,13 @@
 """Servers and tenants for the tests of the journal."""
 
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -11,6 +18,7 @@ from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops_tests.backups.journal.chains import Chain
 
+DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 # What an operator of a server would have to set, and restart it for.
 COMMIT_TIMES = ("track_commit_timestamp = on", "max_prepared_transactions = 20", "fsync = off")
 
@@ -25,6 +33,32 @@ def timed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     stop(home)
     yield postgres(home)
     stop(home)
+
+
+@pytest.fixture
+def debian_server() -> Iterator[str]:
+    """The same on the oldest Postgres that Debian's packages have put on this machine."""
+    if not DEBIAN:
+        pytest.skip("no Debian PostgreSQL is installed")
+    folder = Path(tempfile.mkdtemp(prefix="pg_"))
+    options: dict[str, Any] = {"check": True, "capture_output": True, "cwd": folder}
+    if os.geteuid() == 0:  # which Postgres refuses to run as
+        account = pwd.getpwnam("postgres")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        options |= {"user": account.pw_uid, "group": account.pw_gid}
+    data = folder / "data"
+    settings = ["listen_addresses =", *(f"{setting}" for setting in COMMIT_TIMES)]
+    start = " ".join(f"-c {setting.replace(' ', '')}" for setting in settings)
+    binaries = DEBIAN[0].parent
+    try:
+        subprocess.run([binaries / "initdb", "-D", data, "-U", "postgres", "--auth-local=trust"], **options)
+        command = [binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-o", f"{start} -k {folder}"]
+        subprocess.run([*command, "start"], **options)
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        stopping = [binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
+        subprocess.run(stopping, **{**options, "check": False})
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

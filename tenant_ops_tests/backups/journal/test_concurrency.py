@@ -8,7 +8,8 @@ import pytest
 
 from tenant_ops.backups.journal import AsSeenBy, AtTime, Until, prune
 from tenant_ops.backups.snapshot import hold_snapshot
-from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops.platform.settings import Settings
+from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops_tests.backups.journal.busy import Writers
 from tenant_ops_tests.backups.journal.chains import Chain, Contents, differing, read
 from tenant_ops_tests.backups.journal.conftest import as_login, run
@@ -27,26 +28,39 @@ BUSY = Path(__file__).with_name("busy.sql").read_text()
 
 @pytest.mark.slow
 def test_every_tick_and_every_moment_comes_back_as_it_was(timed_fleet: Fleet, timed_tenant: Tenant) -> None:
+    check(timed_fleet, timed_tenant, TICKS)
+
+
+@pytest.mark.slow
+def test_on_the_oldest_server_too(debian_server: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": debian_server, "TENANT_OPS_HOME": str(tmp_path)}
+    fleet = Fleet.open(Settings.load(settings))
+    provision(fleet, "acme")
+    check(fleet, fleet.registry.get("acme"), TICKS // 2)
+    fleet.close()
+
+
+def check(fleet: Fleet, tenant: Tenant, ticks: int) -> None:
     """The journal is installed and the base taken while they write; some transactions stay open for ticks."""
-    run(timed_fleet, timed_tenant, BUSY)
+    run(fleet, tenant, BUSY)
     moments: list[tuple[Until, Contents]] = []
-    with Writers(timed_fleet, timed_tenant) as writers, as_login(timed_fleet, timed_tenant) as slow:
+    with Writers(fleet, tenant) as writers, as_login(fleet, tenant) as slow:
         time.sleep(0.3)
-        chain = Chain.begin(timed_fleet, timed_tenant)
-        for number in range(TICKS):
+        chain = Chain.begin(fleet, tenant)
+        for number in range(ticks):
             writers.prepare = number % 9 < 6
             for statement in SLOW.get(number, ()):
                 slow.execute(statement.encode())
             time.sleep(0.2)
             if number % 3 == 0:
-                with hold_snapshot(timed_fleet, timed_tenant) as snapshot:
+                with hold_snapshot(fleet, tenant) as snapshot:
                     moments.append((AsSeenBy(snapshot.id), read(snapshot)[1]))
             if number % 9 == 8:
                 moments.append(still(chain, writers))
             time.sleep(0.1)
             chain.tick()
             if number % 5 == 0:
-                prune(timed_fleet, timed_tenant, chain.last)
+                prune(fleet, tenant, chain.last)
     chain.tick()
     assert writers.committed > 300
     still_open = [len(segment.info.open) > 0 for segment in chain.segments]
