@@ -59,7 +59,8 @@ class ReplayReport:
     Attributes:
         reach: How many segments, and how near to the target.
         entries: Read from them.
-        left_out: Transactions that were not put back: those after the target, and those that built on them.
+        left_out: Transactions that were not put back: those after the target, or the one to be left out and
+            those that may have built on it.
         behind: Tables that are whole in segments only, and could not be had as of the target: they are as of
             an earlier tick.
         sequences: Where sequences stood at the tick at or after the target; set them at the end, or past
@@ -172,7 +173,11 @@ def _changed(connection: psycopg.Connection, scratch: Scratch, last: SegmentInfo
 
 
 def _leave_out(connection: psycopg.Connection, scratch: Scratch, aim: Reach, tables: list[Settled]) -> None:
-    """Find the transactions that do not count, and those that are nothing without them."""
+    """Find the transactions that do not count.
+
+    Those after a moment need no more: what built on one of them was committed later still. Leaving out one
+    of the middle leaves out what may have built on it.
+    """
     connection.execute(sql.SQL("CREATE UNLOGGED TABLE {} (xid xid8 PRIMARY KEY)").format(scratch.left_out))
     which = _after(connection, scratch, aim)
     if which is None:
@@ -182,8 +187,17 @@ def _leave_out(connection: psycopg.Connection, scratch: Scratch, aim: Reach, tab
             scratch.left_out, scratch.entries, which
         )
     ).rowcount
-    while added:
-        added = sum(table.builders() for table in tables if table.table.way in ("state", "rows"))
+    followed = [table for table in tables if table.table.way in ("state", "rows")]
+    if isinstance(aim.until, WithoutTransaction):
+        while added:
+            added = sum(table.builders() for table in followed)
+    elif added and any(table.contradicted() for table in followed):
+        raise OperationFailed(
+            "the times of commits are not in the order in which rows were written: the server's clock was "
+            "set back.",
+            where="target",
+            fix="Restore to a tick, or to a time that does not lie there.",
+        )
 
 
 def _after(connection: psycopg.Connection, scratch: Scratch, aim: Reach) -> sql.Composable | None:

@@ -21,6 +21,14 @@ from tenant_ops.platform.errors import OperationFailed
 
 PREFIX = "tenant_ops replay"
 
+# Transactions that count and wrote a key after one that does not.
+_LATER_STATES = """
+SELECT DISTINCT e.xid
+FROM (SELECT k, min(seq) AS first FROM {states} JOIN {left_out} USING (xid) GROUP BY k) l
+JOIN {states} e ON e.k = l.k AND e.seq > l.first
+WHERE NOT EXISTS (SELECT FROM {left_out} o WHERE o.xid = e.xid)
+"""
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -122,13 +130,17 @@ class Settled:
         self._run("ANALYZE {states}")
 
     def builders(self) -> int:
-        """Leave out transactions that built on one left out: wrote a key, row or table after it did."""
-        parts = list(self.table.parts)
+        """Leave out transactions that may have built on one left out; how many were added.
+
+        They wrote a key after it did, took away a row like one it added, or either truncated the table. Of
+        rows without a key, and of partitions, that is more than need be: which of equal rows was meant is
+        not known.
+        """
         added = self._run(
             """
             INSERT INTO {left_out}
             SELECT DISTINCT e.xid FROM {entries} e
-            WHERE (e.tbl = {literal} OR e.tbl = ANY({parts})) AND e.seq IS NOT NULL AND (
+            WHERE (e.tbl = {literal} OR e.tbl = ANY({parts})) AND (
                 e.seq > (SELECT min(t.seq) FROM {entries} t JOIN {left_out} USING (xid)
                          WHERE t.op = 't' AND t.tbl = ANY({parts}))
                 OR e.op = 't' AND e.seq > (SELECT min(t.seq) FROM {entries} t JOIN {left_out} USING (xid)
@@ -136,22 +148,24 @@ class Settled:
             )
             ON CONFLICT DO NOTHING
             """,
-            parts=sql.Literal(parts),
+            parts=sql.Literal(list(self.table.parts)),
         )
-        states = self.table.way == "state"
+        if self.table.way == "state":
+            return added + self._run(f"INSERT INTO {{left_out}} {_LATER_STATES} ON CONFLICT DO NOTHING")
         return added + self._run(
             """
             INSERT INTO {left_out}
             SELECT DISTINCT e.xid
-            FROM (SELECT {same}, min(seq) AS first FROM {source} s JOIN {left_out} USING (xid)
-                  GROUP BY {same}) l
-            JOIN {source} e USING ({same})
-            WHERE e.seq > l.first
+            FROM (SELECT body, min(seq) AS first FROM {entries} JOIN {left_out} USING (xid)
+                  WHERE tbl = {literal} AND op = '+' GROUP BY body) l
+            JOIN {entries} e ON e.tbl = {literal} AND e.op = '-' AND e.body = l.body AND e.seq > l.first
             ON CONFLICT DO NOTHING
-            """,
-            source=self.scratch.states(self.number) if states else self._rows(),
-            same=sql.SQL("k" if states else "body"),
+            """
         )
+
+    def contradicted(self) -> bool:
+        """Whether a transaction that counts wrote a key after one that does not; locks do not allow that."""
+        return self.table.way == "state" and self._run(f"{_LATER_STATES} LIMIT 1") > 0
 
     def settle(self) -> None:
         """Bring the table to where the entries that count leave it.
@@ -277,11 +291,6 @@ class Settled:
         if not self.table.columns:
             return sql.SQL("")
         return sql.SQL("({}) OVERRIDING SYSTEM VALUE").format(_list(self.table.columns))
-
-    def _rows(self) -> sql.Composable:
-        return sql.SQL("(SELECT seq, xid, body FROM {} WHERE tbl = {} AND op IN ('+', '-'))").format(
-            self.scratch.entries, sql.Literal(self.table.name)
-        )
 
     def _run(self, query: str, **names: sql.Composable) -> int:
         known = {

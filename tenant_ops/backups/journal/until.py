@@ -33,7 +33,7 @@ class BeforeTransaction:
 
 @dataclass(frozen=True)
 class WithoutTransaction:
-    """The end of the last segment, as if this transaction, and all that built on it, had never been."""
+    """The end of the last segment without this transaction, and without all that may have built on it."""
 
     xid: int
 

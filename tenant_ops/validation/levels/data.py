@@ -53,7 +53,7 @@ def _column_rules(dataset: Dataset, column: Column) -> Iterator[Rule]:
                 yield _row_rule(dataset, column, "length", _broken(column, rule), what)
             case Matches(pattern):
                 # By "C" a digit, a blank and a letter are ASCII on every server, as when loading.
-                broken = f"{name} COLLATE \"C\" !~ {_literal(f'^(?:{pattern})$')}"
+                broken = f'{name} COLLATE "C" !~ {_literal(f"^(?:{pattern})$")}'
                 yield _row_rule(dataset, column, "pattern", broken, f"matches {pattern} as a whole")
     if _is_label(column):
         trimmed = f"btrim({name}, {_literal(BLANKS)})"

@@ -19,7 +19,7 @@ from tenant_ops.backups.journal import (
     reach,
 )
 from tenant_ops.backups.journal.until import sees
-from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops_tests.backups.journal.chains import Chain, segment
 from tenant_ops_tests.backups.journal.conftest import as_login, run
@@ -149,6 +149,53 @@ def test_a_snapshot_somebody_noted_is_a_moment_on_any_server(
         assert replayed.rows(NUMBERS) == [([1, 1, 1, 1, 0],)]
         assert replayed.rows("SELECT * FROM play") == [(1, "x")]
         assert len(replayed.report.left_out) == 2
+
+
+def test_a_moment_leaves_out_what_came_later_and_nothing_that_only_resembles_it(
+    begin: Begin, fleet: Fleet, tenant: Tenant
+) -> None:
+    """The slow transaction wrote first and was committed last, with rows like those of the quick one."""
+    chain = begin(
+        """
+        CREATE TABLE play (word text);
+        CREATE TABLE part (id integer PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (0) TO (10);
+        CREATE TABLE part_high PARTITION OF part FOR VALUES FROM (10) TO (20);
+        INSERT INTO play VALUES ('old'); INSERT INTO part VALUES (1), (11);
+        """
+    )
+    with as_login(fleet, tenant) as slow:
+        slow.execute("BEGIN")
+        slow.execute("INSERT INTO play VALUES ('same'), ('old')")
+        slow.execute("INSERT INTO part_low VALUES (2)")
+        run(fleet, tenant, "INSERT INTO play VALUES ('same'); DELETE FROM play WHERE word = 'old'")
+        run(fleet, tenant, "TRUNCATE part_high")
+        with fleet.session(tenant) as connection:
+            noted = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        slow.execute("COMMIT")
+    chain.tick()
+    assert noted is not None
+    with chain.replayed(AsSeenBy(noted[0])) as replayed:
+        assert replayed.rows("SELECT word FROM play") == [("same",)]
+        assert replayed.rows("SELECT id FROM part") == [(1,)]
+        assert len(replayed.report.left_out) == 1
+
+
+@pytest.mark.slow
+def test_times_that_contradict_the_order_of_writing_are_refused(timed: Chain) -> None:
+    with as_login(timed.fleet, timed.tenant) as login:
+        _, first = commit(login, "UPDATE song SET n = 1 WHERE id = 1")
+        commit(login, "UPDATE song SET n = 2 WHERE id = 1")
+    info = timed.tick()
+    with timed.segments[0].open() as source:
+        early, late = source.read().splitlines(keepends=True)
+    times = [line.split(b"\t")[2] for line in (early, late)]
+    turned = early.replace(times[0], times[1]) + late.replace(times[1], times[0])
+    timed.segments = [segment(info, turned)]
+    with pytest.raises(OperationFailed, match="clock was set back"), timed.replayed(AtTime(first)):
+        pass
+    with timed.replayed() as replayed:
+        assert replayed.rows(NUMBERS) == [([2, 0, 0, 0, 0],)]
 
 
 def test_leaving_out_one_transaction_leaves_out_what_built_on_it(
