@@ -103,6 +103,28 @@ def test_a_table_locked_by_a_migration_is_waited_for_and_then_named(
             plan_backup(fleet, small_tenant)
 
 
+def test_a_backup_is_in_no_deadlock_with_a_transaction_that_truncates_one_table_after_another(
+    fleet: Fleet, tenant: Tenant
+) -> None:
+    with fleet.session(tenant) as connection:
+        connection.execute("CREATE TABLE first (n int); CREATE TABLE second (n int)")
+    found: list[str] = []
+
+    def look() -> None:
+        with hold_snapshot(fleet, tenant) as held:
+            found.append(held.id)
+
+    backup = threading.Thread(target=look)
+    with fleet.session(tenant) as connection:
+        connection.execute("TRUNCATE second")
+        backup.start()
+        backup.join(0.5)  # long enough to hold the first and wait for the second, if it did that
+        connection.execute("SET LOCAL lock_timeout = '5s'")
+        connection.execute("TRUNCATE first")
+    backup.join()
+    assert len(found) == 1
+
+
 def test_tables_made_between_the_look_and_the_lock_are_seen(
     fleet: Fleet, small_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,10 +288,14 @@ WHERE i.indrelid = ANY(%(tables)s)
 ORDER BY c.relname
 """
 
+# The journal's own triggers belong to the journal: a restored schema gets new ones, or none.
 _TRIGGERS = """
 SELECT t.oid, t.tgname AS name, t.tgrelid, t.tgenabled, pg_get_triggerdef(t.oid) AS definition
 FROM pg_trigger t
 WHERE t.tgrelid = ANY(%(tables)s) AND NOT t.tgisinternal AND t.tgparentid = 0
+  AND NOT (starts_with(t.tgname, 'tenant_ops_journal_')
+           AND (SELECT p.pronamespace FROM pg_proc p WHERE p.oid = t.tgfoid)
+               <> (SELECT c.relnamespace FROM pg_class c WHERE c.oid = t.tgrelid))
 ORDER BY t.tgname
 """
 
