@@ -7,12 +7,15 @@ Here: records in the control plane, and rebuilding them from a store. Not here: 
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
+from tenant_ops.backups.containers import Container, Directory
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.keys import key_finder
 from tenant_ops.backups.layout import BACKUP_ID, COMPLETE
@@ -20,6 +23,46 @@ from tenant_ops.backups.reading import Archive, open_archive, read_header, read_
 from tenant_ops.backups.reports import BackupRecord, RebuildReport
 from tenant_ops.platform.errors import InputError, NotAvailable, TenantOpsError
 from tenant_ops.tenants import Fleet, Tenant
+
+_COLUMNS = (
+    "id",
+    "tenant_id",
+    "tenant_slug",
+    "type",
+    "parent",
+    "path",
+    "store",
+    "format",
+    "fallback",
+    "codec",
+    "encrypted",
+    "key_id",
+    "manifest_sha256",
+    "version",
+    "tables",
+    "rows",
+    "raw_bytes",
+    "stored_bytes",
+    "referenced_bytes",
+    "started_at",
+    "finished_at",
+    "taken_at",
+    "base_id",
+    "depth",
+    "anchor",
+    "journal_from",
+    "journal_to",
+    "changes",
+    "verified_at",
+    "verified_level",
+    "damaged_at",
+    "damage",
+    "pinned",
+    "legal_hold",
+    "held_by",
+    "held_at",
+    "reason",
+)
 
 
 def store_root(fleet: Fleet, output_path: str | None = None) -> Path:
@@ -76,14 +119,13 @@ def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
 
 
 def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:
-    """Open a backup and make sure it is the one the catalog recorded.
+    """Open a backup, and those it builds on, and make sure it is the one the catalog recorded.
 
     Raises:
         InputError: it is not there, or its key is not at hand.
         DamagedBackup: it is not what was written, or not what the catalog recorded.
     """
-    path = Path(backup.path)
-    archive = open_archive(path, key_finder(fleet, path))
+    archive = _open(fleet, container_at(backup.path))
     if archive.manifest_sha256 != backup.manifest_sha256:
         raise DamagedBackup(
             "it was replaced: it is sound in itself, but not the backup that was recorded.",
@@ -93,31 +135,47 @@ def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:
     return archive
 
 
+def container_at(where: str) -> Container:
+    """The place a catalog record names."""
+    return Directory(Path(where))
+
+
+def _open(fleet: Fleet, container: Container) -> Archive:
+    def find_parent(container: Container, backup_id: str) -> Container:
+        beside = container.sibling(backup_id)
+        if beside.size(COMPLETE) is not None:
+            return beside
+        with fleet.control.transaction() as connection:
+            known = _select(connection, "id = %(id)s", id=backup_id)
+        return container_at(known[0].path) if known else beside
+
+    return open_archive(container, key_finder(fleet), find_parent)
+
+
 def add(connection: psycopg.Connection, record: BackupRecord) -> bool:
     """Enter a backup; False when it was there already."""
-    values = {name: value for name, value in vars(record).items() if name not in ("present", "tenant")}
+    columns = [name for name in _COLUMNS if name != "tenant_slug"]
+    values = {name: getattr(record, name) for name in columns}
     added = connection.execute(
-        """
-        INSERT INTO tenant_ops.backup (
-            id, tenant_id, tenant_slug, type, parent, path, codec, encrypted, key_id, manifest_sha256,
-            version, tables, rows, raw_bytes, stored_bytes, started_at, finished_at, pinned, reason
-        ) VALUES (
-            %(id)s, %(tenant_id)s, %(tenant_slug)s, %(type)s, %(parent)s, %(path)s, %(codec)s,
-            %(encrypted)s, %(key_id)s, %(manifest_sha256)s, %(version)s, %(tables)s, %(rows)s,
-            %(raw_bytes)s, %(stored_bytes)s, %(started_at)s, %(finished_at)s, %(pinned)s, %(reason)s
-        )
-        ON CONFLICT (id) DO NOTHING
-        """,
-        {**values, "tenant_slug": record.tenant},
+        sql.SQL("INSERT INTO tenant_ops.backup ({}) VALUES ({}) ON CONFLICT (id) DO NOTHING").format(
+            sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
+            sql.SQL(", ").join(map(sql.Placeholder, _COLUMNS)),
+        ),
+        {**values, "tenant_slug": record.tenant, "anchor": Jsonb(record.anchor) if record.anchor else None},
     )
     return added.rowcount == 1
 
 
-def mark_verified(fleet: Fleet, backup_id: str) -> None:
-    """Note that the backup was just read back whole."""
+def mark_verified(fleet: Fleet, backup_id: str, level: str = "full") -> None:
+    """Note that the backup was just read back whole; a quick check never takes the place of a full one."""
     with fleet.control.transaction() as connection:
         connection.execute(
-            "UPDATE tenant_ops.backup SET verified_at = %s WHERE id = %s", (fleet.clock(), backup_id)
+            """
+            UPDATE tenant_ops.backup SET damaged_at = NULL, damage = NULL, verified_at = %(now)s,
+                   verified_level = %(level)s
+            WHERE id = %(id)s AND (%(level)s = 'full' OR verified_level IS DISTINCT FROM 'full')
+            """,
+            {"now": fleet.clock(), "level": level, "id": backup_id},
         )
 
 
@@ -165,7 +223,7 @@ def rebuild(fleet: Fleet, root: Path | None = None) -> RebuildReport:
 
 
 def _at_path(fleet: Fleet, path: Path) -> BackupRecord:
-    header = read_header(path)
+    header = read_header(Directory(path))
     with fleet.control.transaction() as connection:
         rows = _select(connection, "id = %(id)s", id=header.backup_id)
     # A copy is the backup wherever it lies; `open_backup` compares its hash with the recorded one.
@@ -173,9 +231,9 @@ def _at_path(fleet: Fleet, path: Path) -> BackupRecord:
 
 
 def _read_record(fleet: Fleet, path: Path) -> BackupRecord:
-    archive = open_archive(path, key_finder(fleet, path))
+    archive = _open(fleet, Directory(path))
     header, manifest = archive.header, archive.manifest
-    key_id = read_key_block(path).tenant_key_id if header.cipher else None
+    key_id = read_key_block(archive.container).tenant_key_id if header.cipher else None
     finished = manifest.taken_at
     return BackupRecord(
         id=header.backup_id,
@@ -190,11 +248,14 @@ def _read_record(fleet: Fleet, path: Path) -> BackupRecord:
         manifest_sha256=archive.manifest_sha256,
         version=manifest.tenant.get("version"),
         tables=len(manifest.tables),
-        rows=sum(table.rows for table in manifest.tables),
-        raw_bytes=sum(member.raw_bytes for member in manifest.members),
-        stored_bytes=sum(member.stored_bytes for member in manifest.members),
+        rows=manifest.rows,
+        raw_bytes=sum(member.raw_bytes for member in manifest.members if member.origin is None),
+        stored_bytes=sum(member.stored_bytes for member in manifest.members if member.origin is None),
         started_at=header.created_at,
         finished_at=finished,
+        taken_at=manifest.taken_at,
+        store=str(path.parent.parent),
+        base_id=header.backup_id,
     )
 
 
@@ -202,18 +263,22 @@ def _as_found(record: BackupRecord) -> BackupRecord:
     return replace(record, present=(Path(record.path) / COMPLETE).is_file())
 
 
-def _select(connection: psycopg.Connection, where: str = "true", **parameters: Any) -> list[BackupRecord]:
-    query = f"""
-        SELECT id, tenant_id::text, tenant_slug AS tenant, type, parent, path, codec, encrypted,
-               key_id::text, manifest_sha256, version, tables, rows, raw_bytes, stored_bytes,
-               started_at, finished_at, verified_at, pinned, reason
-        FROM tenant_ops.backup WHERE {where}
-        ORDER BY finished_at DESC, id DESC
-    """  # noqa: S608 - conditions are literals of this module
+def _select(
+    connection: psycopg.Connection, where: LiteralString = "true", **parameters: Any
+) -> list[BackupRecord]:
+    columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+    query = sql.SQL("SELECT {} FROM tenant_ops.backup WHERE {} ORDER BY taken_at DESC, id DESC")
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]
-    return [BackupRecord(**{name: _plain(value) for name, value in row.items()}) for row in rows]
+        rows = cursor.execute(query.format(columns, sql.SQL(where)), parameters).fetchall()
+    return [
+        BackupRecord(
+            **{"tenant" if name == "tenant_slug" else name: _plain(value) for name, value in row.items()}
+        )
+        for row in rows
+    ]
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
     return value.isoformat() if hasattr(value, "isoformat") else value

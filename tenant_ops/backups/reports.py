@@ -4,6 +4,7 @@ Here: plans, reports, the catalog's record. Not here: what makes them.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tenant_ops.backups.codec import Codec
 from tenant_ops.backups.layout import BackupType, NotCarried
@@ -14,16 +15,35 @@ class BackupRecord:
     """A backup as the catalog knows it.
 
     Attributes:
-        id: Sorts by time; unique everywhere.
-        path: Its directory.
+        id: Unique everywhere.
+        parent: The backup an incremental or differential builds on.
+        path: Where it lies: a path or a URL.
+        store: The path or URL below which the tenants' folders lie.
         manifest_sha256: Names its exact content; a backup replaced in the store no longer matches.
         version: The tenant's schema version.
+        rows: Of the tables whose rows are known; those an incremental did not read are not in it.
         raw_bytes: Content before compression.
-        stored_bytes: Size on disk.
+        stored_bytes: Size of its own files.
+        taken_at: The moment it holds, by the server's clock.
+        base_id: The full backup its chain begins with, itself for a full one; None where a link is unknown.
+        depth: How many backups lie between it and that one, itself counted.
+        format: Of its container.
+        fallback: It lies in the fallback store and waits to be carried to the one it was meant for.
+        anchor: What the next backup of its chain goes on from; None without a journal.
+        journal_from: The moment its journal segment starts at.
+        journal_to: The moment its journal segment, or a full backup with a journal, ends at.
+        changes: Entries of its journal segment.
+        referenced_bytes: Size of files that lie in earlier backups of its chain.
         verified_at: When it was last read back whole; None for never.
+        verified_level: How deeply that was done.
+        damaged_at: When reading it back failed last; None once it verified again.
+        damage: What was wrong first.
         pinned: Never removed by retention.
+        legal_hold: Why nothing and nobody may remove it; None when it is not held.
+        held_by: Who said so.
+        held_at: When.
         reason: Why it was taken, when not on request or schedule.
-        present: Whether its directory is still there.
+        present: Whether it is still there.
     """
 
     id: str
@@ -43,8 +63,25 @@ class BackupRecord:
     stored_bytes: int
     started_at: str
     finished_at: str
+    taken_at: str
+    store: str
+    base_id: str | None = None
+    depth: int = 0
+    format: str = "dir"
+    fallback: bool = False
+    anchor: dict[str, Any] | None = None
+    journal_from: str | None = None
+    journal_to: str | None = None
+    changes: int = 0
+    referenced_bytes: int = 0
     verified_at: str | None = None
+    verified_level: str | None = None
+    damaged_at: str | None = None
+    damage: str | None = None
     pinned: bool = False
+    legal_hold: str | None = None
+    held_by: str | None = None
+    held_at: str | None = None
     reason: str | None = None
     present: bool = True
 

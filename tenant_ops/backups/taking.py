@@ -289,11 +289,14 @@ def _record(
         manifest_sha256=published.manifest_sha256,
         version=manifest.tenant["version"],
         tables=len(manifest.tables),
-        rows=sum(table.rows for table in manifest.tables),
+        rows=manifest.rows,
         raw_bytes=sum(member.raw_bytes for member in manifest.members),
         stored_bytes=published.stored_bytes,
         started_at=started.isoformat(),
         finished_at=finished.isoformat(),
+        taken_at=manifest.taken_at,
+        store=str(Path(plan.folder).parent),
+        base_id=manifest.backup_id,
         reason=reason,
     )
 

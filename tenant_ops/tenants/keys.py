@@ -53,7 +53,7 @@ def make_tenant_key(
         """
         INSERT INTO tenant_ops.tenant_key (id, tenant_id, wrapped, master_key_id, created_at)
         VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (tenant_id) WHERE destroyed_at IS NULL DO NOTHING
+        ON CONFLICT (tenant_id) WHERE destroyed_at IS NULL AND retiring_at IS NULL DO NOTHING
         """,
         (key_id, tenant_id, master.seal(secret, _context(tenant_id, key_id)), master.id, at),
     )
@@ -79,7 +79,7 @@ def _current(connection: psycopg.Connection, tenant_id: UUID) -> tuple[UUID, byt
     return connection.execute(
         """
         SELECT id, wrapped, master_key_id FROM tenant_ops.tenant_key
-        WHERE tenant_id = %s AND destroyed_at IS NULL
+        WHERE tenant_id = %s AND destroyed_at IS NULL AND retiring_at IS NULL
         """,
         (tenant_id,),
     ).fetchone()

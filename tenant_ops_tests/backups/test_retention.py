@@ -39,6 +39,8 @@ def record(number: int, *, days_old: float, **fields) -> BackupRecord:
         **dict.fromkeys(("tables", "rows", "raw_bytes", "stored_bytes"), 0),
         "started_at": at,
         "finished_at": at,
+        "taken_at": at,
+        "store": "/",
     }
     return BackupRecord(**(values | fields))
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from psycopg import sql
 
+from tenant_ops.backups import list_backups
 from tenant_ops.monitoring import monitor
+from tenant_ops.platform.control_plane import upgrade
 from tenant_ops.platform.control_plane.upgrade import ensure_control_plane
 from tenant_ops.platform.database import Database
 from tenant_ops.platform.embedded import postgres, stop
@@ -123,6 +127,85 @@ def test_a_database_newer_than_the_code_is_left_alone(bare_url: str) -> None:
         ensure_control_plane(database)
     assert revision(bare_url) == "9999" != current
     database.close()
+
+
+AT_0001 = """
+INSERT INTO tenant_ops.tenant (id, key, slug, display_name, tier, state, created_at, updated_at)
+VALUES ('00000000-0000-0000-0000-000000000001', 'abcdefghijklm', 'acme', 'Acme', 'starter', 'active',
+        now(), now());
+INSERT INTO tenant_ops.tenant_key (id, tenant_id, wrapped, master_key_id, created_at, destroyed_at) VALUES
+    ('00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-000000000001', NULL, 'm', now(), now()),
+    ('00000000-0000-0000-0000-00000000000b', '00000000-0000-0000-0000-000000000001', 'key', 'm', now(), NULL);
+INSERT INTO tenant_ops.backup (id, tenant_id, tenant_slug, type, path, codec, encrypted, manifest_sha256,
+    tables, rows, raw_bytes, stored_bytes, started_at, finished_at, verified_at, pinned)
+SELECT id, '00000000-0000-0000-0000-000000000001', 'acme', 'full', '/my backups/tenant/' || id, 'zstd', true,
+       'hash', 12, 345, 678, 90, timestamptz '2026-11-20 14:00Z', '2026-11-20 14:03Z', verified, true
+FROM (VALUES ('20261120T140000Z-00000001', now()), ('20261120T140000Z-00000002', NULL)) AS b (id, verified);
+"""
+
+
+def test_a_control_plane_of_revision_0001_is_brought_forward_with_what_it_holds(bare_url: str) -> None:
+    at_revision(bare_url, "0001")
+    with psycopg.connect(bare_url) as connection:
+        connection.execute(AT_0001)
+    database = Database(bare_url)
+    assert ensure_control_plane(database)
+    assert revision(bare_url) == "0002"
+    fleet = Fleet(Settings.load({"DATABASE_URL": bare_url}), database)
+    unverified, verified = list_backups(fleet)
+    assert (verified.verified_level, unverified.verified_level) == ("full", None)
+    assert (verified.rows, verified.pinned, verified.manifest_sha256) == (345, True, "hash")
+    assert (verified.store, verified.format, verified.base_id) == ("/my backups", "dir", verified.id)
+    assert verified.taken_at == verified.finished_at
+    assert fleet.registry.get("acme").tier_name == "starter"
+    with psycopg.connect(bare_url) as connection:
+        connection.execute("UPDATE tenant_ops.tenant_key SET retiring_at = now() WHERE wrapped IS NOT NULL")
+        add_key = """
+            INSERT INTO tenant_ops.tenant_key (id, tenant_id, wrapped, master_key_id, created_at)
+            VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000001', 'new', 'm', now())
+        """
+        connection.execute(add_key)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(add_key)
+    database.close()
+
+
+def test_taking_the_last_revision_away_and_bringing_it_back_keeps_what_the_first_knew(bare_url: str) -> None:
+    database = Database(bare_url)
+    ensure_control_plane(database)
+    with psycopg.connect(bare_url) as connection:
+        before = columns_of(connection)
+    at_revision(bare_url, "0001", down=True)
+    with psycopg.connect(bare_url) as connection:
+        connection.execute(AT_0001)
+        assert len(columns_of(connection)) < len(before)
+    assert ensure_control_plane(database)
+    with psycopg.connect(bare_url) as connection:
+        assert columns_of(connection) == before
+    assert len(list_backups(Fleet(Settings.load({"DATABASE_URL": bare_url}), database))) == 2
+    database.close()
+
+
+def at_revision(url: str, name: str, *, down: bool = False) -> None:
+    """Bring a database to an older revision, as the version of that time would have."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(upgrade.__file__).parent))
+    database = Database(url)
+    with database.transaction() as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS tenant_ops")
+        upgrade.ensure_tenants_group(connection)
+    with database.engine().begin() as connection:
+        config.attributes["connection"] = connection
+        (command.downgrade if down else command.upgrade)(config, name)
+    database.close()
+
+
+def columns_of(connection: psycopg.Connection) -> set[tuple[str, str, str, bool]]:
+    rows = connection.execute(
+        "SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns "
+        "WHERE table_schema = 'tenant_ops'"
+    )
+    return set(rows.fetchall())
 
 
 def test_a_failure_halfway_leaves_nothing_behind(bare_url: str) -> None:
