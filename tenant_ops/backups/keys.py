@@ -16,6 +16,7 @@ from uuid import UUID
 
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import TenantKey
+from tenant_ops.backups.containers import Container
 from tenant_ops.backups.crypto import key_check
 from tenant_ops.backups.layout import KEYS_FOLDER, VERSION, Header, KeyBlock, TenantKeyFile
 from tenant_ops.backups.reading import KeyFinder
@@ -64,17 +65,18 @@ def keep_key_beside(fleet: Fleet, tenant: Tenant, key: TenantKey, folder: Path) 
     draft.replace(path)
 
 
-def key_finder(fleet: Fleet, path: Path) -> KeyFinder:
-    """Finds the tenant key of the archive at `path`: in the file beside it, else in the control plane.
+def key_finder(fleet: Fleet) -> KeyFinder:
+    """Finds the tenant key of an archive: in the file beside it, else in the control plane.
 
     The finder raises InputError when the key is in neither place, or the master key in force does not open
     it; both are said before anything is read with a wrong key.
     """
 
-    def find(header: Header, block: KeyBlock) -> TenantKey:
-        beside = _key_path(path.resolve().parent, block.tenant_key_id)
-        if beside.is_file():
-            return _open_key_file(fleet, beside)
+    def find(container: Container, header: Header, block: KeyBlock) -> TenantKey:
+        beside = f"{KEYS_FOLDER}/{block.tenant_key_id}.json"
+        found = container.beside(beside)
+        if found is not None:
+            return _open_key_file(fleet, found, f"{beside} beside {container.where}")
         try:
             tenant = fleet.registry.by_id(UUID(header.tenant_id))
             key_id, secret = fleet.tenant_key(tenant, create=False)
@@ -98,24 +100,24 @@ def forget_keys(folder: Path) -> int:
     return len(keys)
 
 
-def _open_key_file(fleet: Fleet, path: Path) -> TenantKey:
-    record = records.decode(TenantKeyFile, path.read_bytes(), path.name)
+def _open_key_file(fleet: Fleet, document: bytes, where: str) -> TenantKey:
+    record = records.decode(TenantKeyFile, document, where)
     master = find_master_key(fleet.settings)
     if master is None or master.id != record.master_key_id:
         have = f"the one configured is {master.id}" if master else "none is configured"
         raise InputError(
             f"the tenant's key is wrapped by master key {record.master_key_id}; {have}.",
-            where=str(path),
+            where=where,
             fix="Set BACKUP_ENCRYPTION_KEY to the key that was in force when the backup was made.",
         )
     return TenantKey(record.tenant_key_id, master.open(b64decode(record.wrapped), record.context))
 
 
-def _missing(header: Header, block: KeyBlock, beside: Path) -> InputError:
+def _missing(header: Header, block: KeyBlock, beside: str) -> InputError:
     return InputError(
         f"its tenant key {block.tenant_key_id} is neither beside the backup nor in the control plane.",
         where=f"backup {header.backup_id}",
-        fix=f"Bring its file back to {beside}. If the key was destroyed, the backup cannot be read again.",
+        fix=f"Bring {beside} back beside the backup. If the key was destroyed, it cannot be read again.",
     )
 
 

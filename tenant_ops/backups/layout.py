@@ -97,12 +97,18 @@ class Member:
 
 @dataclass(frozen=True)
 class TableContent:
-    """The rows of one table: COPY text, split over `parts` in order; no parts when it is empty."""
+    """The rows of one table: COPY text, split over `parts` in order; no parts when it is empty.
+
+    Attributes:
+        rows: How many; None in a backup that builds on another when the table changed since and was not read.
+        content_hash: Of the rows; None where `rows` is.
+        parts: Paths of the members that hold them; where `rows` is None, as they were in the full backup.
+    """
 
     name: str
     columns: tuple[str, ...]
-    rows: int
-    content_hash: str
+    rows: int | None
+    content_hash: str | None
     parts: tuple[str, ...]
 
 
@@ -147,6 +153,11 @@ class Manifest:
     files: int = 0
     file_bytes: int = 0
     journal: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the tables that were counted."""
+        return sum(table.rows or 0 for table in self.tables)
 
     def member(self, path: str) -> Member:
         """The member at `path`; KeyError when there is none."""

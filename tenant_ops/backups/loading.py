@@ -115,7 +115,7 @@ def _load_table(
         for part in table.parts:
             with archive.content(archive.manifest.member(part)) as content:
                 copy_in(connection, sql.Identifier(schema, table.name), table.columns, content)
-        progress.advance(task, table.rows)
+        progress.advance(task, table.rows or 0)
     except psycopg.Error as error:
         raise OperationFailed(
             f"the rows of {table.name} could not be loaded: {first_line(error)}.",

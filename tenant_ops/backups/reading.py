@@ -1,7 +1,8 @@
 """Reading an archive: nothing of it is believed before it has been checked.
 
-Here: opening, checking and streaming members. Not here: writing (`archive.py`), what is done with the
-content (`restoring.py`), where keys are found (`keys.py`).
+Here: opening a backup with the chain it builds on, checking and streaming members. Not here: writing
+(`archive.py`), what is done with the content (`restoring.py`), where keys are found (`keys.py`), where files
+lie (`containers.py`).
 """
 
 import hashlib
@@ -9,13 +10,13 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import TenantKey, key_context
 from tenant_ops.backups.codec import DECODING_ERRORS, Source, decompressed
+from tenant_ops.backups.containers import Container
 from tenant_ops.backups.crypto import (
     CIPHER,
     SEGMENT_BYTES,
@@ -48,35 +49,55 @@ from tenant_ops.platform.errors import InputError, NotAvailable
 _MOST_RECORD_BYTES = 1 << 20
 _MOST_MANIFEST_BYTES = 1 << 28
 
-KeyFinder = Callable[[Header, KeyBlock], TenantKey]
+KeyFinder = Callable[[Container, Header, KeyBlock], TenantKey]
+ParentFinder = Callable[[Container, str], Container]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A complete backup whose header and manifest have been checked.
+    """A complete backup whose header and manifest have been checked, and those it builds on.
 
     Attributes:
-        path: Its directory.
+        container: Where its files lie.
         header: What it says of itself in the clear.
         manifest: What it holds.
         manifest_sha256: Hash of the manifest as stored: names this exact state of the backup.
+        parent: The backup it builds on, which is the very one it was written after; None for a full one.
     """
 
-    path: Path
+    container: Container
     header: Header
     manifest: Manifest
     manifest_sha256: str
     _key: bytes | None = field(repr=False)
+    parent: "Archive | None" = None
+
+    @property
+    def id(self) -> str:
+        """The backup's id."""
+        return self.header.backup_id
+
+    def chain(self) -> "tuple[Archive, ...]":
+        """The full backup, and what builds on it up to this one."""
+        links: list[Archive] = [self]
+        while links[-1].parent is not None:
+            links.append(links[-1].parent)
+        return tuple(reversed(links))
 
     @contextmanager
     def content(self, member: Member) -> Generator[Source]:
         """The content of a member as a stream.
 
         A sealed member yields only authenticated bytes; a plain one only what `check` has vouched for.
+        What an earlier backup of the chain holds is read there.
 
         Raises:
             DamagedBackup: it is missing, changed, cut, or belongs elsewhere; it is named.
         """
+        if member.origin is not None:
+            with self._holder(member).content(replace(member, origin=None)) as content:
+                yield content
+            return
         with self._open(member) as file:
             source = self._opened(file, member.path, member.kind) if member.sealed else file
             yield _Exact(decompressed(member.codec, source), member)
@@ -91,6 +112,9 @@ class Archive:
         Raises:
             DamagedBackup: it is not what was written.
         """
+        if member.origin is not None:
+            self._holder(member).check(replace(member, origin=None), deep=deep)
+            return
         if not (deep and member.sealed):  # decrypting authenticates more than the hash does
             self._compare_hash(member)
         if deep:
@@ -104,11 +128,25 @@ class Archive:
             return b"".join(iter(lambda: content.read(SEGMENT_BYTES), b""))
 
     def unexpected(self) -> list[str]:
-        """Files in the directory that the manifest does not name."""
+        """Files beside the members that the manifest does not name."""
         known = {HEADER, KEY_BLOCK, COMPLETE, _manifest_name(self.header)}
-        known |= {member.path for member in self.manifest.members}
-        found = (path for path in self.path.rglob("*") if path.is_symlink() or not path.is_dir())
-        return sorted({str(path.relative_to(self.path)) for path in found} - known)
+        known |= {member.path for member in self.manifest.members if member.origin is None}
+        return sorted(set(self.container.names()) - known)
+
+    def _holder(self, member: Member) -> "Archive":
+        """The backup of the chain that holds a member, and holds it as this one says."""
+        for link in self.chain()[:-1]:
+            if link.id == member.origin:
+                if replace(member, origin=None) not in link.manifest.members:
+                    raise DamagedBackup(
+                        f"backup {link.id} does not hold it as it is referred to.",
+                        where=self._named(member.path),
+                    )
+                return link
+        raise DamagedBackup(
+            f"it is said to lie in {member.origin}, which is not in the chain.",
+            where=self._named(member.path),
+        )
 
     def _compare_hash(self, member: Member) -> None:
         digest = hashlib.sha256()
@@ -120,8 +158,9 @@ class Archive:
 
     @contextmanager
     def _open(self, member: Member) -> Generator[BinaryIO]:
-        with _open_file(self.path, member.path) as file:
-            size = os.fstat(file.fileno()).st_size
+        with _open_file(self.container, member.path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
             if size != member.stored_bytes:
                 raise DamagedBackup(
                     f"it has {size} bytes, {member.stored_bytes} were written.",
@@ -162,74 +201,113 @@ class _Exact:
         return piece
 
 
-def read_header(path: Path) -> Header:
-    """What the backup at `path` says of itself; needs no key.
+def read_header(container: Container) -> Header:
+    """What a backup says of itself; needs no key.
 
     Raises:
         InputError: there is no complete backup there.
         DamagedBackup: the header was changed.
         NotAvailable: a newer version wrote it.
     """
-    if not (path / HEADER).is_file() or not (path / COMPLETE).is_file():
+    if container.size(HEADER) is None or container.size(COMPLETE) is None:
         raise InputError(
             "this is not a complete backup.",
-            where=str(path),
+            where=container.where,
             fix=f"Name the directory that holds {HEADER} and {COMPLETE}, or a backup id.",
         )
-    document = _read_record(path, HEADER)
-    header = records.decode(Header, document, f"{path.name}, {HEADER}")
+    where = f"{container.name}, {HEADER}"
+    document = _read_record(container, HEADER)
+    header = records.decode(Header, document, where)
     if header.format != FORMAT:
-        raise DamagedBackup("it is not the header of a backup.", where=f"{path.name}, {HEADER}")
+        raise DamagedBackup("it is not the header of a backup.", where=where)
     if header.version != VERSION:
         raise NotAvailable(
             f"format version {header.version} was written by a newer tenant-ops; this one reads {VERSION}.",
-            where=str(path),
+            where=container.where,
             fix="Upgrade tenant-ops, or use the restore.py inside the backup.",
         )
     if not BACKUP_ID.match(header.backup_id):
-        raise DamagedBackup("the backup id is not one.", where=f"{path.name}, {HEADER}")
-    if hashlib.sha256(document).hexdigest() != read_completion(path).header_sha256:
-        raise DamagedBackup("it was changed after it was written.", where=f"{path.name}, {HEADER}")
+        raise DamagedBackup("the backup id is not one.", where=where)
+    if (header.type == "full") != (header.parent is None):
+        raise DamagedBackup(f"a {header.type} backup with the parent {header.parent}.", where=where)
+    if header.parent is not None and not BACKUP_ID.match(header.parent):
+        raise DamagedBackup("the parent's id is not one.", where=where)
+    if hashlib.sha256(document).hexdigest() != read_completion(container).header_sha256:
+        raise DamagedBackup("it was changed after it was written.", where=where)
     return header
 
 
-def read_completion(path: Path) -> Completion:
+def read_completion(container: Container) -> Completion:
     """The hashes `COMPLETE` holds."""
-    return records.decode(Completion, _read_record(path, COMPLETE), f"{path.name}, {COMPLETE}")
+    return records.decode(Completion, _read_record(container, COMPLETE), f"{container.name}, {COMPLETE}")
 
 
-def read_key_block(path: Path) -> KeyBlock:
-    """Which tenant key opens the backup at `path`."""
-    return records.decode(KeyBlock, _read_record(path, KEY_BLOCK), f"{path.name}, {KEY_BLOCK}")
+def read_key_block(container: Container) -> KeyBlock:
+    """Which tenant key opens a backup."""
+    return records.decode(KeyBlock, _read_record(container, KEY_BLOCK), f"{container.name}, {KEY_BLOCK}")
 
 
-def open_archive(path: Path, find_key: KeyFinder) -> Archive:
-    """Open the backup at `path`, checking header, key and manifest.
+def open_archive(
+    container: Container,
+    find_key: KeyFinder,
+    find_parent: ParentFinder = lambda container, backup_id: container.sibling(backup_id),
+) -> Archive:
+    """Open a backup and those it builds on, checking header, key and manifest of each.
 
     Args:
-        path: Its directory.
-        find_key: Called with the header and the key block of a sealed archive.
+        container: Where its files lie.
+        find_key: Called with container, header and key block of each sealed archive.
+        find_parent: Where the backup of an id lies that the one in `container` builds on.
 
     Raises:
         InputError: there is no complete backup there, or its key is not at hand.
         WrongKey: the key found is another one; nothing was read with it.
         DamagedBackup: header, key block or manifest is not what was written.
     """
-    header = read_header(path)
-    completion = read_completion(path)
+    archives = [_open_one(container, find_key)]
+    while (parent := archives[-1].header.parent) is not None:
+        if parent in {archive.id for archive in archives}:
+            raise DamagedBackup(
+                f"it says it builds on {parent}, which builds on it.", where=f"{archives[-1].id}, {HEADER}"
+            )
+        archives.append(_open_one(find_parent(archives[-1].container, parent), find_key))
+    opened = archives.pop()
+    while archives:
+        _check_link(archives[-1], opened)
+        opened = replace(archives.pop(), parent=opened)
+    return opened
+
+
+def _open_one(container: Container, find_key: KeyFinder) -> Archive:
+    header = read_header(container)
+    completion = read_completion(container)
     key = None
     if header.cipher is not None:
         if header.cipher != CIPHER:
-            raise DamagedBackup(f"the cipher {header.cipher!r} is not known.", where=f"{path.name}, {HEADER}")
-        key = _unwrap(header, read_key_block(path), find_key)
-    document = _read_manifest(path, header, completion, key)
-    manifest = records.decode(Manifest, document, f"{path.name}, {MANIFEST}")
-    _check_manifest(manifest, header, completion, f"{path.name}, {MANIFEST}")
-    return Archive(path, header, manifest, completion.manifest_sha256, key)
+            raise DamagedBackup(
+                f"the cipher {header.cipher!r} is not known.", where=f"{container.name}, {HEADER}"
+            )
+        block = read_key_block(container)
+        key = _unwrap(header, block, find_key(container, header, block))
+    document = _read_manifest(container, header, completion, key)
+    where = f"{container.name}, {MANIFEST}"
+    manifest = records.decode(Manifest, document, where)
+    _check_manifest(manifest, header, completion, where)
+    return Archive(container, header, manifest, completion.manifest_sha256, key)
 
 
-def _unwrap(header: Header, block: KeyBlock, find_key: KeyFinder) -> bytes:
-    tenant_key = find_key(header, block)
+def _check_link(archive: Archive, parent: Archive) -> None:
+    """A chain is of one tenant, and each backup of it still the one the next was written after."""
+    where = f"{archive.id}, {MANIFEST}"
+    if (parent.id, parent.header.tenant_id) != (archive.header.parent, archive.header.tenant_id):
+        raise DamagedBackup(f"what lies where {archive.header.parent} should is {parent.id}.", where=where)
+    if parent.manifest_sha256 != archive.manifest.parent_manifest_sha256:
+        raise DamagedBackup(f"it was written after another {parent.id} than is there.", where=where)
+    if archive.header.cipher is not None and parent.header.cipher is None:
+        raise DamagedBackup(f"it is sealed, but {parent.id}, which it builds on, is not.", where=where)
+
+
+def _unwrap(header: Header, block: KeyBlock, tenant_key: TenantKey) -> bytes:
     if key_check(tenant_key.secret) != block.tenant_key_check:
         raise WrongKey(
             f"this backup was sealed with tenant key {block.tenant_key_id}, the key at hand is another.",
@@ -247,17 +325,18 @@ def _unwrap(header: Header, block: KeyBlock, find_key: KeyFinder) -> bytes:
     return key
 
 
-def _read_manifest(path: Path, header: Header, completion: Completion, key: bytes | None) -> bytes:
+def _read_manifest(container: Container, header: Header, completion: Completion, key: bytes | None) -> bytes:
     name = _manifest_name(header)
-    with _open_file(path, name) as file:
+    where = f"{container.name}, {name}"
+    with _open_file(container, name) as file:
         stored = file.read(_MOST_MANIFEST_BYTES)
         if hashlib.sha256(stored).hexdigest() != completion.manifest_sha256:
-            raise DamagedBackup("it is not the manifest that was completed.", where=f"{path.name}, {name}")
+            raise DamagedBackup("it is not the manifest that was completed.", where=where)
         if key is None:
             return stored
         file.seek(0)
         context = member_context(header.tenant_id, header.backup_id, name, "manifest")
-        return OpeningReader(file, key, context, name=f"{path.name}, {name}").read()
+        return OpeningReader(file, key, context, name=where).read()
 
 
 def _check_manifest(manifest: Manifest, header: Header, completion: Completion, where: str) -> None:
@@ -270,12 +349,8 @@ def _check_manifest(manifest: Manifest, header: Header, completion: Completion, 
     for member in manifest.members:
         if not MEMBER_PATH.match(member.path):
             raise DamagedBackup(f"{member.path!r} is no path of a member.", where=where)
-        if member.origin is not None:
-            raise NotAvailable(
-                f"{member.path} lies in another backup of a chain, which this version does not read.",
-                where=where,
-                fix="Upgrade tenant-ops, or use the restore.py inside the backup.",
-            )
+        if member.origin is not None and header.parent is None:
+            raise DamagedBackup(f"{member.path} lies elsewhere, but the backup builds on none.", where=where)
         if header.cipher is not None and not member.sealed and member.kind != "readme":
             raise DamagedBackup(f"{member.path} is not sealed in a sealed archive.", where=where)
     named = {part for table in manifest.tables for part in table.parts}
@@ -289,17 +364,17 @@ def _manifest_name(header: Header) -> str:
     return f"{MANIFEST}{SEALED_SUFFIX}" if header.cipher is not None else MANIFEST
 
 
-def _read_record(path: Path, name: str) -> bytes:
-    with _open_file(path, name) as file:
+def _read_record(container: Container, name: str) -> bytes:
+    with _open_file(container, name) as file:
         return file.read(_MOST_RECORD_BYTES)
 
 
 @contextmanager
-def _open_file(folder: Path, name: str) -> Generator[BinaryIO]:
-    where = f"{folder.name}, {name}"
+def _open_file(container: Container, name: str) -> Generator[BinaryIO]:
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
+        file = container.open(name)
     except OSError as error:
-        raise DamagedBackup(f"it cannot be read: {error.strerror}.", where=where) from None
-    with os.fdopen(descriptor, "rb") as file:
+        said = error.strerror or str(error)
+        raise DamagedBackup(f"it cannot be read: {said}.", where=f"{container.name}, {name}") from None
+    with file:
         yield file

@@ -78,7 +78,7 @@ def plan_restore(fleet: Fleet, backup: BackupRecord, target: str, *, mode: str |
         encrypted=backup.encrypted,
         type=backup.type,
         taken_at=manifest.taken_at,
-        tables=tuple((table.name, table.rows) for table in manifest.tables),
+        tables=tuple((table.name, table.rows or 0) for table in manifest.tables),
         rows=backup.rows,
         files=manifest.files,
         raw_bytes=backup.raw_bytes,

@@ -100,7 +100,7 @@ def _totals(archive: Archive) -> tuple[int, int, int]:
     manifest = archive.manifest
     return (
         len(manifest.members),
-        sum(table.rows for table in manifest.tables),
+        manifest.rows,
         sum(member.stored_bytes for member in manifest.members),
     )
 
@@ -123,6 +123,8 @@ def _check_members(archive: Archive, *, deep: bool, progress: Progress) -> list[
 def _check_rows(archive: Archive, progress: Progress) -> list[str]:
     problems = []
     for table in archive.manifest.tables:
+        if table.rows is None or table.content_hash is None:
+            continue  # what journal segments make of it is known only when they are replayed
         task = f"verify {table.name}"
         progress.start(task, table.rows)
         try:

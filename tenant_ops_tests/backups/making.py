@@ -8,6 +8,7 @@ from uuid import UUID
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import ArchiveWriter, Published, TenantKey
 from tenant_ops.backups.codec import Codec
+from tenant_ops.backups.containers import Container
 from tenant_ops.backups.layout import (
     FORMAT,
     VERSION,
@@ -91,7 +92,7 @@ def write_key_file(folder: Path, tenant_id: str, key: TenantKey) -> Path:
 def has_key(key: TenantKey = KEY):
     """A key finder that always answers with `key`."""
 
-    def find(_header: Header, _block: KeyBlock) -> TenantKey:
+    def find(_container: Container, _header: Header, _block: KeyBlock) -> TenantKey:
         return key
 
     return find

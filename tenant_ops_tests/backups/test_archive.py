@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import ArchiveWriter, TenantKey, remove_partials
+from tenant_ops.backups.containers import Directory
 from tenant_ops.backups.crypto import DamagedBackup, WrongKey
 from tenant_ops.backups.layout import FORMAT, VERSION, Completion, Header, Manifest, Member
 from tenant_ops.backups.reading import open_archive, read_header
@@ -31,7 +32,7 @@ HEADER = Header(FORMAT, VERSION, TENANT, "20261120T140300Z-00000001", "full", No
 
 def check_all(path: Path, key: TenantKey = KEY) -> bytes:
     """Read everything a restore would read; the rows."""
-    archive = open_archive(path, has_key(key))
+    archive = open_archive(Directory(path), has_key(key))
     for member in archive.manifest.members:
         archive.check(member)
     return b"".join(archive.read(archive.manifest.member(part)) for part in archive.manifest.tables[0].parts)
@@ -42,7 +43,7 @@ def check_all(path: Path, key: TenantKey = KEY) -> bytes:
 def test_what_was_written_is_what_is_read(tmp_path: Path, codec, key) -> None:
     published = make_archive(tmp_path, codec=codec, key=key)
     assert check_all(published.path) == ROWS
-    assert open_archive(published.path, has_key()).unexpected() == []
+    assert open_archive(Directory(published.path), has_key()).unexpected() == []
 
 
 def test_a_sealed_archive_shows_neither_rows_nor_names(tmp_path: Path) -> None:
@@ -133,13 +134,13 @@ def test_a_plain_archive_dressed_as_a_sealed_backup_is_not_taken_for_it(tmp_path
     """Whoever can write to the store can replace a backup whole; the catalog's hash tells."""
     sealed = make_archive(tmp_path)
     forged = make_archive(tmp_path / "forged", key=None, backup_id=sealed.path.name, rows=b"9\tevil\n")
-    assert open_archive(forged.path, has_key()).manifest_sha256 != sealed.manifest_sha256
+    assert open_archive(Directory(forged.path), has_key()).manifest_sha256 != sealed.manifest_sha256
 
 
 def test_an_archive_of_another_tenant_does_not_open_with_this_tenants_key(tmp_path: Path) -> None:
     other = make_archive(tmp_path, tenant_id=OTHER_TENANT, key=OTHER_KEY)
     with pytest.raises(WrongKey) as refusal:
-        open_archive(other.path, has_key(KEY))
+        open_archive(Directory(other.path), has_key(KEY))
     assert OTHER_KEY.id in str(refusal.value)
     assert KEY.secret.hex() not in str(refusal.value)
 
@@ -148,14 +149,14 @@ def test_the_wrong_key_of_the_right_tenant_is_named_before_anything_is_read(tmp_
     published = make_archive(tmp_path)
     (published.path / "manifest.json.enc").unlink()
     with pytest.raises(WrongKey, match="the key at hand is another"):
-        open_archive(published.path, has_key(OTHER_KEY))
+        open_archive(Directory(published.path), has_key(OTHER_KEY))
 
 
 def test_files_the_manifest_does_not_name_are_reported(tmp_path: Path) -> None:
     published = make_archive(tmp_path)
     (published.path / "data" / "extra").write_text("x")
     (published.path / "link").symlink_to("/etc/passwd")
-    assert open_archive(published.path, has_key()).unexpected() == ["data/extra", "link"]
+    assert open_archive(Directory(published.path), has_key()).unexpected() == ["data/extra", "link"]
 
 
 def test_a_member_that_is_a_link_is_refused(tmp_path: Path) -> None:
@@ -175,29 +176,29 @@ def test_a_manifest_that_points_outside_the_archive_is_refused(tmp_path: Path, p
     published = make_archive(tmp_path, key=None)
     forge_member(published.path, path=path)
     with pytest.raises(DamagedBackup, match=r"no path of a member|need"):
-        open_archive(published.path, has_key())
+        open_archive(Directory(published.path), has_key())
 
 
 def test_members_that_differ_only_in_case_are_refused(tmp_path: Path) -> None:
     published = make_archive(tmp_path, key=None)
     forge_member(published.path, at=0, path="data/0001-PLAYS.copy.zst")
     with pytest.raises(DamagedBackup, match="same path"):
-        open_archive(published.path, has_key())
+        open_archive(Directory(published.path), has_key())
 
 
 def test_a_decompression_bomb_stops_at_the_declared_size(tmp_path: Path) -> None:
     published = make_archive(tmp_path, key=None, rows=b"\0" * (64 << 20))
     forge_member(published.path, raw_bytes=1000)
-    archive = open_archive(published.path, has_key())
+    archive = open_archive(Directory(published.path), has_key())
     with pytest.raises(DamagedBackup, match="1000 bytes"):
         archive.read(archive.manifest.members[1])
 
 
-def test_a_member_that_lies_in_another_backup_needs_a_newer_reader(tmp_path: Path) -> None:
+def test_a_full_backup_whose_members_lie_elsewhere_is_refused(tmp_path: Path) -> None:
     published = make_archive(tmp_path, key=None)
     forge_member(published.path, origin="20261120T140300Z-00000001")
-    with pytest.raises(NotAvailable, match="another backup of a chain"):
-        open_archive(published.path, has_key())
+    with pytest.raises(DamagedBackup, match="builds on none"):
+        open_archive(Directory(published.path), has_key())
 
 
 def forge_member(folder: Path, at: int = 1, **changes) -> None:
@@ -215,7 +216,7 @@ def test_nothing_is_visible_before_it_is_complete(tmp_path: Path) -> None:
     writer.add("data/0001-x.copy", "data", ROWS)
     assert [path.name for path in tmp_path.iterdir()] == [f"{HEADER.backup_id}.partial"]
     with pytest.raises(InputError, match="not a complete backup"):
-        read_header(tmp_path / f"{HEADER.backup_id}.partial")
+        read_header(Directory(tmp_path / f"{HEADER.backup_id}.partial"))
     assert remove_partials(tmp_path) == [f"{HEADER.backup_id}.partial"]
     assert list(tmp_path.iterdir()) == []
 
@@ -235,7 +236,7 @@ def test_a_newer_format_is_refused_with_advice(tmp_path: Path) -> None:
     header = json.loads((published.path / "backup.json").read_bytes()) | {"version": 2}
     (published.path / "backup.json").write_text(json.dumps(header))
     with pytest.raises(NotAvailable, match="Upgrade"):
-        read_header(published.path)
+        read_header(Directory(published.path))
 
 
 class TestRecords:

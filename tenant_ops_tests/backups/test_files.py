@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.backups import files as packing
 from tenant_ops.backups.archive import ArchiveWriter
+from tenant_ops.backups.containers import Directory
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.files import check_path, pack_files, unpack_files
 from tenant_ops.backups.layout import FORMAT, VERSION, Header, Manifest
@@ -27,7 +28,7 @@ def archived(tmp_path: Path, fill) -> Archive:
     """An archive that `fill` has written members to."""
     writer = ArchiveWriter(tmp_path / "store", HEADER, tenant_key=KEY, level=1)
     fill(writer)
-    return open_archive(writer.publish(MANIFEST).path, has_key())
+    return open_archive(Directory(writer.publish(MANIFEST).path), has_key())
 
 
 def pack(tmp_path: Path, source: Path):
