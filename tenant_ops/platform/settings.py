@@ -29,6 +29,11 @@ class Settings:
         inbox_path: Folder with a folder per tenant whose files are loaded as they come.
         backup_path: Where backups are stored: a directory, or an fsspec URL.
         backup_key: The backup master key as given (base64 of 32 bytes, or a passphrase); never shown.
+        backup_key_file: File that holds it instead.
+        backup_key_service: `module:attribute` that makes the `KeyService` which keeps it instead.
+        previous_backup_key: The master key that was in force before, while it is being replaced; never shown.
+        previous_backup_key_file: File that holds that one.
+        previous_backup_key_service: `module:attribute` of the service that keeps that one.
         backup_retention_days: Days a backup is kept when the tenant's tier says nothing else.
         monitoring_interval: Seconds between two monitoring ticks.
         alert_recipients: E-mail addresses alerts go to.
@@ -44,6 +49,11 @@ class Settings:
     inbox_path: Path = Path("fixtures/inbox")
     backup_path: str = ""
     backup_key: str | None = field(default=None, repr=False)
+    backup_key_file: str | None = None
+    backup_key_service: str | None = None
+    previous_backup_key: str | None = field(default=None, repr=False)
+    previous_backup_key_file: str | None = None
+    previous_backup_key_service: str | None = None
     backup_retention_days: int | None = None
     monitoring_interval: int = 60
     alert_recipients: tuple[str, ...] = ()
@@ -69,7 +79,13 @@ class Settings:
             redis_url=env.get("REDIS_URL") or None,
             inbox_path=inbox,
             backup_path=env.get("BACKUP_STORAGE_PATH") or str(home / "backups"),
-            backup_key=env.get("BACKUP_ENCRYPTION_KEY") or None,
+            # Set but empty is kept as it is: a secret that did not arrive must not mean "make a new one".
+            backup_key=env.get("BACKUP_ENCRYPTION_KEY"),
+            backup_key_file=env.get("BACKUP_ENCRYPTION_KEY_FILE") or None,
+            backup_key_service=env.get("BACKUP_KEY_SERVICE") or None,
+            previous_backup_key=env.get("BACKUP_ENCRYPTION_KEY_PREVIOUS") or None,
+            previous_backup_key_file=env.get("BACKUP_ENCRYPTION_KEY_PREVIOUS_FILE") or None,
+            previous_backup_key_service=env.get("BACKUP_KEY_SERVICE_PREVIOUS") or None,
             backup_retention_days=_whole_number(env, "BACKUP_RETENTION_DAYS", default=0, least=0) or None,
             monitoring_interval=_whole_number(env, "MONITORING_INTERVAL_SECONDS", default=60, least=1),
             alert_recipients=tuple(address.strip() for address in recipients if address.strip()),

@@ -19,11 +19,19 @@ def test_an_empty_environment_is_a_working_one() -> None:
 
 def test_empty_values_mean_unset() -> None:
     names = (
-        *("DATABASE_URL", "DATABASE_POOL_SIZE", "REDIS_URL", "BACKUP_STORAGE_PATH", "BACKUP_ENCRYPTION_KEY"),
+        *("DATABASE_URL", "DATABASE_POOL_SIZE", "REDIS_URL", "BACKUP_STORAGE_PATH"),
+        *("BACKUP_ENCRYPTION_KEY_FILE", "BACKUP_KEY_SERVICE", "BACKUP_ENCRYPTION_KEY_PREVIOUS"),
+        *("BACKUP_ENCRYPTION_KEY_PREVIOUS_FILE", "BACKUP_KEY_SERVICE_PREVIOUS"),
         *("BACKUP_RETENTION_DAYS", "MONITORING_INTERVAL_SECONDS", "ALERT_EMAIL_RECIPIENTS", "SMTP_URL"),
         *("SLACK_WEBHOOK_URL", "TENANT_OPS_HOME", "TENANT_OPS_ACTOR", "FIXTURES_INBOX_PATH"),
     )
     assert Settings.load(dict.fromkeys(names, "")) == Settings.load({})
+
+
+def test_an_empty_encryption_key_is_not_taken_for_none() -> None:
+    """A secret that did not arrive must not lead to backups under a key nobody chose."""
+    assert Settings.load({"BACKUP_ENCRYPTION_KEY": ""}).backup_key == ""
+    assert Settings.load({}).backup_key is None
 
 
 @pytest.mark.parametrize(
@@ -93,6 +101,7 @@ def test_no_secret_shows_when_settings_are_printed() -> None:
             "DATABASE_URL": "postgresql://user:hunter2@host/db",
             "REDIS_URL": "redis://:hunter2@host",
             "BACKUP_ENCRYPTION_KEY": "hunter2hunter2",
+            "BACKUP_ENCRYPTION_KEY_PREVIOUS": "hunter2hunter2",
             "SMTP_URL": "smtp://user:hunter2@host",
             "SLACK_WEBHOOK_URL": "https://hooks.example/hunter2",
         }
