@@ -122,6 +122,23 @@ class SequenceValue:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What must be in the database for the schema to be made, and lies outside it.
+
+    Attributes:
+        type: As `pg_get_object_address` takes it: `collation`, `role`, `table`, ....
+        identity: For people.
+        names: Its name, part by part.
+        arguments: Of a function, and the like.
+    """
+
+    type: str
+    identity: str
+    names: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NotCarried:
     """An object of the schema this backup does not hold, and why."""
 
@@ -148,6 +165,7 @@ class Manifest:
     tables: tuple[TableContent, ...]
     sequences: tuple[SequenceValue, ...]
     extensions: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
     not_carried: tuple[NotCarried, ...] = ()
     warnings: tuple[str, ...] = ()
     files: int = 0
