@@ -31,25 +31,26 @@ def decode(kind: type[T], document: bytes, where: str) -> T:
         value = json.loads(document)
     except (ValueError, RecursionError):
         raise DamagedBackup("it is not a JSON document.", where=where) from None
-    return _checked(kind, value, where)
+    return checked(kind, value, where)
 
 
-def _checked(kind: Any, value: Any, where: str) -> Any:
+def checked(kind: Any, value: Any, where: str) -> Any:
+    """A value out of a JSON document as what it should be; `where` names it when it is not."""
     if is_dataclass(kind):
         return _record(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return None if value is None else _checked(_without_none(kind), value, where)
+        return None if value is None else checked(_without_none(kind), value, where)
     if origin is Literal:
         if value in get_args(kind):
             return value
     elif origin is tuple:
         if isinstance(value, list):
-            return tuple(_checked(get_args(kind)[0], item, f"{where}[{at}]") for at, item in enumerate(value))
+            return tuple(checked(get_args(kind)[0], item, f"{where}[{at}]") for at, item in enumerate(value))
     elif origin is dict:
         if isinstance(value, dict):
             return {
-                name: _checked(get_args(kind)[1], item, f"{where}.{name}") for name, item in value.items()
+                name: checked(get_args(kind)[1], item, f"{where}.{name}") for name, item in value.items()
             }
     elif kind is Any or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)):
         return value
@@ -62,7 +63,7 @@ def _record(kind: Any, value: Any, where: str) -> Any:
     found = {}
     for name, hint, optional in _fields(kind):
         if name in value:
-            found[name] = _checked(hint, value[name], f"{where}.{name}")
+            found[name] = checked(hint, value[name], f"{where}.{name}")
         elif not optional:
             raise DamagedBackup("this field is missing.", where=f"{where}.{name}")
     return kind(**found)

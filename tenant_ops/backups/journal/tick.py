@@ -87,6 +87,7 @@ class SegmentInfo:
         transactions: How many were committed in it.
         commit_times: Whether every entry tells when it was committed.
         tables: How each table is followed.
+        changed: Those that entries tell of, as entries name them; all others are as they were.
         copied: Tables that are in it whole.
         sequences: Where they stood at its end.
         open: Transactions it could not see the end of.
@@ -99,6 +100,7 @@ class SegmentInfo:
     transactions: int
     commit_times: bool
     tables: tuple[FollowedTable, ...]
+    changed: tuple[str, ...]
     copied: tuple[str, ...]
     sequences: tuple[SequenceValue, ...]
     open: tuple[OpenTransaction, ...]
@@ -159,6 +161,7 @@ def write_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor, write: Writ
             )
             for unit in moment.health.units
         ),
+        changed=tuple(sorted(summary.tables)),
         copied=tuple(unit.name for unit in copied),
         sequences=snapshot.sequences(),
         open=_open_transactions(connection, moment),
@@ -215,6 +218,7 @@ class _Summary:
     entries: int
     transactions: int
     times: bool
+    tables: frozenset[str]
     noted: frozenset[str]
 
 
@@ -247,12 +251,10 @@ def _unseen(since: str) -> sql.Composed:
 
 
 def _summary(connection: psycopg.Connection, tenant: Tenant, journal: sql.Identifier, since: str) -> _Summary:
-    notes = connection.execute(
-        sql.SQL("SELECT DISTINCT op::text, tbl FROM {} WHERE op IN ('c', 'x', 'l') AND {}").format(
-            journal, _unseen(since)
-        )
+    kinds = connection.execute(
+        sql.SQL("SELECT DISTINCT op::text, tbl FROM {} WHERE {}").format(journal, _unseen(since))
     ).fetchall()
-    for op, table in notes:
+    for op, table in kinds:
         if op in _REFUSED:
             raise ChainBroken(_REFUSED[op], tenant.slug, f"table {table}.")
     row = connection.execute(
@@ -266,7 +268,8 @@ def _summary(connection: psycopg.Connection, tenant: Tenant, journal: sql.Identi
     ).fetchone()
     assert row is not None
     entries, transactions, times = row
-    return _Summary(entries, transactions, times, frozenset(table for op, table in notes if op == "c"))
+    tables = frozenset(table for _, table in kinds)
+    return _Summary(entries, transactions, times, tables, frozenset(name for op, name in kinds if op == "c"))
 
 
 def _tells_times(connection: psycopg.Connection) -> bool:

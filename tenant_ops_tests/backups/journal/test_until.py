@@ -279,7 +279,7 @@ def anchor(snapshot: str, minute: int) -> Anchor:
 
 def info(number: int, snapshots: list[str], *, times: bool) -> SegmentInfo:
     end = anchor(snapshots[number + 1], number + 1)
-    return SegmentInfo(snapshots[number], end, 1, 1, 1, times, (), (), (), ())
+    return SegmentInfo(snapshots[number], end, 1, 1, 1, times, (), (), (), (), ())
 
 
 SNAPSHOTS = ["10:10:", "10:14:10,12", "12:20:12", "20:20:"]
