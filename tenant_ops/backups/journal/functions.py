@@ -27,6 +27,9 @@ KEPT = "journal_kept"
 FUNCTION_PREFIX = "journal_"
 TRIGGER_PREFIX = "tenant_ops_journal_"
 
+# Stands in a query for the partition it is to read; no name can hold this character.
+_PART = "\0"
+
 # Making the text of a row takes some eight times its bytes of memory, and it must fit into 1 GB.
 LARGEST_ROW_BYTES = 50_000_000
 
@@ -161,21 +164,44 @@ def source(schema: str, stage: str, unit: Unit) -> str:
             "ELSIF TG_OP = 'TRUNCATE' THEN",
             f"    {note} (TG_TABLE_NAME, 't');",
         ]
-        logged = _states(schema, unit, unit.key) if unit.key else _rows(unit)
+        whole = identifier(schema, unit.name)
+        if unit.key and len(unit.members) > 1:
+            lines += _part_alone(schema, unit, log, unit.key)
+        logged = _states(whole, unit, unit.key) if unit.key else _rows(unit)
         for event, query in logged.items():
             lines += [f"ELSIF TG_OP = '{event}' THEN", f"    {log}{query};"]
         lines.append("END IF;")
     return "\n".join([*lines, "RETURN NULL;", "END"])
 
 
-def _states(schema: str, unit: Unit, key: Key) -> dict[str, str]:
+def _part_alone(schema: str, unit: Unit, log: str, key: Key) -> list[str]:
+    """Where a statement names a partition, its keys are read again in it alone.
+
+    Reading the whole table would lock all other partitions until the transaction ends, which such a statement
+    does not do by itself: who truncates one would wait for writers of another. No other can hold one of the
+    keys, for they include the columns that choose the partition. A partition may have rules and rights of its
+    own; where these are in the way the whole table is read.
+    """
+    queries = {
+        event: literal(f"{log}{query}".replace("%", "%%").replace(_PART, "%1$s"))
+        for event, query in _states(_PART, unit, key).items()
+    }
+    chosen = " ".join(f"WHEN '{event}' THEN {query}" for event, query in queries.items())
+    return [
+        f"ELSIF TG_RELID <> {unit.oid}::oid AND TG_TABLE_SCHEMA = {literal(schema)} AND NOT "
+        "row_security_active(TG_RELID) AND has_table_privilege(TG_RELID, 'SELECT') THEN",
+        f"    EXECUTE format(CASE TG_OP {chosen} END, TG_RELID::regclass);",
+    ]
+
+
+def _states(table: str, unit: Unit, key: Key) -> dict[str, str]:
     """Rows that are there are logged as they are now, keys that have no row any more as gone.
 
     Only keys the statement touched are read again, whose rows this transaction therefore holds locked: a row
     it does not hold could be changed by another one between this read and either's commit.
     """
     name = literal(unit.name)
-    table = f"{identifier(schema, unit.name)} t"
+    table = f"{table} t"
     there = _select(
         [name, _op(unit, "t", "s"), _body(unit, "t")], f"new_rows n JOIN {table} ON {_same(key, 'n')}"
     )

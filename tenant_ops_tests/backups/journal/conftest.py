@@ -92,8 +92,9 @@ def begin(fleet: Fleet, tenant: Tenant) -> Callable[[str], Chain]:
 
 
 def run(fleet: Fleet, tenant: Tenant, script: str) -> None:
-    """Run SQL as the tenant's owner, in one transaction."""
+    """Run SQL as the tenant's owner, in one transaction; a lock that never comes is a failure, not a wait."""
     with fleet.session(tenant) as connection:
+        connection.execute("SET LOCAL lock_timeout = '30s'")
         connection.execute(script.encode())
 
 
