@@ -58,7 +58,7 @@ def transform(dataset: Dataset, columns: Mapping[str, arrow.Array], rows: int, k
         dataset: Whose transforms.
         columns: Text by name, as `Dataset.reads` calls the columns of a source.
         rows: How many rows there are.
-        key: What `Hash` hashes under, see `hash_key`; unused without one.
+        key: What `Hash` hashes under, the tenant's own; unused without one.
 
     Raises:
         InputError: the function of a `Compute` failed, or returned something else than a column.
@@ -77,11 +77,6 @@ def transform(dataset: Dataset, columns: Mapping[str, arrow.Array], rows: int, k
         made.update(_apply(each, work, made))
         faults += work.faults
     return Transformed(made, faults)
-
-
-def hash_key(tenant_key: bytes) -> bytes:
-    """The key `Hash` uses for a tenant, derived from the tenant's own."""
-    return hmac.digest(tenant_key, b"tenant_ops/column-hash/1", "sha256")
 
 
 class _Work:

@@ -14,7 +14,6 @@ import pyarrow as arrow
 from psycopg import sql
 
 from tenant_ops.datasets import Dataset
-from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading.checking import read_keys
 from tenant_ops.loading.ledger import Load
 from tenant_ops.loading.sources.batch import Batch, find_invalid
@@ -39,7 +38,7 @@ def copy_bad_keys(
     unknown = sum(file.quarantined + file.rejected for file in load.files)
     if not unknown:
         return 0
-    key = hash_key(fleet.tenant_key(tenant)[1]) if dataset.tenant_dependent else b""
+    key = fleet.column_key(tenant) if dataset.tenant_dependent else b""
     rows = sql.SQL(
         "SELECT raw FROM {} WHERE load_id = %s AND check_name = 'schema' AND jsonb_typeof(raw) = 'object'"
     ).format(sql.Identifier(tenant.stage_schema, "quarantine"))

@@ -55,7 +55,7 @@ def check(
         batch: What was read.
         file_number: Goes into `FILE`.
         validate: Whether rules are checked; types always are.
-        key: Of the tenant, see `transforming.hash_key`; needed when the dataset depends on the tenant.
+        key: Of the tenant, see `Fleet.column_key`; needed when the dataset depends on the tenant.
 
     Raises:
         InputError: a function the dataset declares for a column failed.

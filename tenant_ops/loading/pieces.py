@@ -18,7 +18,6 @@ import pyarrow.compute as compute
 
 from tenant_ops.datasets import Column, Dataset, Drift
 from tenant_ops.datasets.parsing import parse
-from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading.checking import FILE, LINE, as_csv, check, extra_columns
 from tenant_ops.loading.discovery import content_hash
 from tenant_ops.loading.proposals import propose_columns
@@ -113,7 +112,7 @@ def read_pieces(
     Raises:
         InputError: the file as a whole cannot be used, or (after its last piece) has changed meanwhile.
     """
-    key = hash_key(fleet.tenant_key(tenant)[1]) if dataset.tenant_dependent else b""
+    key = fleet.column_key(tenant) if dataset.tenant_dependent else b""
     with _open(fleet, tenant, dataset, plan, file, batch_rows) as source:
         pieces = _FileInPieces(file, number, dataset, plan, source, key)
         yield pieces

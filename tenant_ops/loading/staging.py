@@ -20,7 +20,6 @@ from uuid import uuid4
 import psycopg
 
 from tenant_ops.datasets import Dataset, Drift
-from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading import ledger
 from tenant_ops.loading.filling import Stopped, Target, fill
 from tenant_ops.loading.ledger import Load, fingerprint
@@ -135,7 +134,7 @@ class _Staging:
         self._plan = plan
         self._dataset = dataset
         self._prepared = prepared
-        self._key = hash_key(fleet.tenant_key(tenant)[1]) if dataset.tenant_dependent else b""
+        self._key = fleet.column_key(tenant) if dataset.tenant_dependent else b""
         self._target: Target | None = None
         self._filled: list[FileReport] = []
         self._moments: list[float] = []

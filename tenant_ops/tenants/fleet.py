@@ -23,7 +23,7 @@ from tenant_ops.platform.database import Database
 from tenant_ops.platform.embedded import postgres
 from tenant_ops.platform.errors import InputError, TenantBusy
 from tenant_ops.platform.settings import Settings
-from tenant_ops.tenants.keys import tenant_key
+from tenant_ops.tenants.keys import column_key, tenant_key
 from tenant_ops.tenants.model import Tenant
 from tenant_ops.tenants.registry import Registry
 
@@ -164,12 +164,20 @@ class Fleet:
         return self.settings.home / "tenants" / tenant.key / "files"
 
     def tenant_key(self, tenant: Tenant, *, create: bool = True) -> tuple[str, bytes]:
-        """Id and 32 bytes of the key that encrypts this tenant's secrets and backups.
+        """Id and 32 bytes of the key that wraps the keys of this tenant's backups.
 
         Raises:
             InputError: the master key in force does not open it, or it was destroyed.
         """
         return tenant_key(self.control, self.settings, tenant, self.clock, create=create)
+
+    def column_key(self, tenant: Tenant) -> bytes:
+        """The 32 bytes this tenant's hashed columns are hashed under; the same before and after rotation.
+
+        Raises:
+            InputError: the master key in force does not open it.
+        """
+        return column_key(self.control, self.settings, tenant, self.clock)
 
     def close(self) -> None:
         """Close the connections this process holds."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from time import perf_counter
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -20,7 +21,7 @@ from tenant_ops.audit import record
 from tenant_ops.datasets import Catalog, create_statements
 from tenant_ops.platform.control_plane.upgrade import TENANTS_GROUP, ensure_tenants_group
 from tenant_ops.platform.errors import InputError, OperationFailed, first_line
-from tenant_ops.platform.keys import MasterKey, ensure_master_key
+from tenant_ops.platform.keys import MasterKey, ensure_master_key, open_sealed
 from tenant_ops.tenants.fleet import Fleet
 from tenant_ops.tenants.keys import make_tenant_key
 from tenant_ops.tenants.model import State, Tenant, check_email, check_slug
@@ -197,7 +198,7 @@ def store_login(
         """,
         (
             *(tenant.id, LOGIN, tenant.role("app")),
-            *(master.seal(password.encode(), _credential_context(tenant)), key_id, now),
+            *(master.seal(password.encode(), _credential_context(tenant.id, LOGIN)), key_id, now),
             now + timedelta(days=tenant.tier.rotation_days),
         ),
     )
@@ -215,7 +216,34 @@ def login_password(fleet: Fleet, tenant: Tenant) -> str:
         ).fetchone()
     if row is None:
         raise InputError("it has no login.", where=f"tenant {tenant.slug}")
-    return ensure_master_key(fleet.settings).open(row[0], _credential_context(tenant)).decode()
+    return open_sealed(fleet.settings, row[0], _credential_context(tenant.id, LOGIN)).decode()
+
+
+def reseal_credentials(
+    connection: psycopg.Connection, tenant_id: UUID, old: MasterKey, new: MasterKey
+) -> int:
+    """Seal with the new master key what the old one sealed, inside the caller's transaction; how many.
+
+    Raises:
+        InputError: one of them was sealed by neither.
+    """
+    rows = connection.execute(
+        "SELECT kind, sealed FROM tenant_ops.credential WHERE tenant_id = %s FOR UPDATE", (tenant_id,)
+    ).fetchall()
+    resealed = 0
+    for kind, sealed in rows:
+        context = _credential_context(tenant_id, kind)
+        try:
+            secret = old.open(sealed, context)
+        except InputError:
+            new.open(sealed, context)
+            continue
+        connection.execute(
+            "UPDATE tenant_ops.credential SET sealed = %s WHERE tenant_id = %s AND kind = %s",
+            (new.seal(secret, context), tenant_id, kind),
+        )
+        resealed += 1
+    return resealed
 
 
 def object_script(tenant: Tenant, catalog: Catalog, *, superuser: bool) -> sql.Composed:
@@ -344,5 +372,5 @@ def _undo_files(fleet: Fleet, tenant: Tenant) -> None:
             folder.rmdir()
 
 
-def _credential_context(tenant: Tenant) -> str:
-    return f"tenant_ops/credential/1/{tenant.id}/{LOGIN}"
+def _credential_context(tenant_id: UUID, kind: str) -> str:
+    return f"tenant_ops/credential/1/{tenant_id}/{kind}"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tenant_ops.datasets import Catalog, Clean
-from tenant_ops.datasets.transforming import hash_key
 from tenant_ops.loading import ConflictStrategy, Drift
 from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.settings import Settings
@@ -57,7 +56,7 @@ def test_every_transform_does_its_work_before_types_and_rules_are_checked(galler
         (2, "Bob", None, dt.date(1910, 6, 5)),
         (3, "Cem", "tr", dt.date(1920, 1, 31)),
     ]
-    key = hash_key(gallery.fleet.tenant_key(gallery.tenant)[1])
+    key = gallery.fleet.column_key(gallery.tenant)
     assert gallery.rows("pictures") == [
         (
             "N-1",

@@ -37,6 +37,9 @@ ALTER TABLE tenant_ops.backup
     ADD COLUMN legal_hold        text,
     ADD COLUMN held_by           text,
     ADD COLUMN held_at           timestamptz,
+    -- Its removal began; it is no backup any more, and whoever finds it finishes.
+    ADD COLUMN removing_at       timestamptz,
+    ADD CHECK (removing_at IS NULL OR (NOT pinned AND legal_hold IS NULL)),
     ADD CHECK ((damaged_at IS NULL) = (damage IS NULL)),
     ADD CHECK (num_nulls(legal_hold, held_by, held_at) IN (0, 3));
 
@@ -78,7 +81,11 @@ CREATE INDEX drill_tenant ON tenant_ops.drill (tenant_id, started_at DESC);
 KEYS = """
 -- A key that retires still opens what it sealed; new things are sealed with the current one, of which each
 -- tenant has at most one.
-ALTER TABLE tenant_ops.tenant_key ADD COLUMN retiring_at timestamptz;
+ALTER TABLE tenant_ops.tenant_key
+    ADD COLUMN retiring_at timestamptz,
+    -- What columns are hashed under, wrapped, once it no longer follows from the key: it outlives rotation.
+    ADD COLUMN column_key  bytea,
+    ADD CHECK (column_key IS NULL OR destroyed_at IS NULL);
 DROP INDEX tenant_ops.tenant_key_current;
 CREATE UNIQUE INDEX tenant_key_current ON tenant_ops.tenant_key (tenant_id)
     WHERE destroyed_at IS NULL AND retiring_at IS NULL;
@@ -102,6 +109,7 @@ BACKUP_COLUMNS = (
     "legal_hold",
     "held_by",
     "held_at",
+    "removing_at",
 )
 
 
@@ -114,7 +122,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take them away again; refused by the server while a tenant has a key that retires."""
     op.execute("DROP INDEX tenant_ops.tenant_key_current")
-    op.execute("ALTER TABLE tenant_ops.tenant_key DROP COLUMN retiring_at")
+    op.execute("ALTER TABLE tenant_ops.tenant_key DROP COLUMN retiring_at, DROP COLUMN column_key")
     op.execute(
         "CREATE UNIQUE INDEX tenant_key_current ON tenant_ops.tenant_key (tenant_id) "
         "WHERE destroyed_at IS NULL"
