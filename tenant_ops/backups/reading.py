@@ -140,12 +140,12 @@ class Archive:
                 if replace(member, origin=None) not in link.manifest.members:
                     raise DamagedBackup(
                         f"backup {link.id} does not hold it as it is referred to.",
-                        where=self._named(member.path),
+                        where=self.named(member.path),
                     )
                 return link
         raise DamagedBackup(
             f"it is said to lie in {member.origin}, which is not in the chain.",
-            where=self._named(member.path),
+            where=self.named(member.path),
         )
 
     def _compare_hash(self, member: Member) -> None:
@@ -154,7 +154,7 @@ class Archive:
             while piece := file.read(SEGMENT_BYTES):
                 digest.update(piece)
         if digest.hexdigest() != member.stored_sha256:
-            raise DamagedBackup("its hash is not the one in the manifest.", where=self._named(member.path))
+            raise DamagedBackup("its hash is not the one in the manifest.", where=self.named(member.path))
 
     @contextmanager
     def _open(self, member: Member) -> Generator[BinaryIO]:
@@ -164,17 +164,18 @@ class Archive:
             if size != member.stored_bytes:
                 raise DamagedBackup(
                     f"it has {size} bytes, {member.stored_bytes} were written.",
-                    where=self._named(member.path),
+                    where=self.named(member.path),
                 )
             yield file
 
     def _opened(self, file: BinaryIO, path: str, kind: MemberKind) -> OpeningReader:
         if self._key is None:
-            raise DamagedBackup("a plain archive holds a sealed member.", where=self._named(path))
+            raise DamagedBackup("a plain archive holds a sealed member.", where=self.named(path))
         context = member_context(self.header.tenant_id, self.header.backup_id, path, kind)
-        return OpeningReader(file, self._key, context, name=self._named(path))
+        return OpeningReader(file, self._key, context, name=self.named(path))
 
-    def _named(self, path: str) -> str:
+    def named(self, path: str) -> str:
+        """A member, as errors name it."""
         return f"backup {self.header.backup_id}, {path}"
 
 
@@ -293,7 +294,12 @@ def _open_one(container: Container, find_key: KeyFinder) -> Archive:
     where = f"{container.name}, {MANIFEST}"
     manifest = records.decode(Manifest, document, where)
     _check_manifest(manifest, header, completion, where)
-    return Archive(container, header, manifest, completion.manifest_sha256, key)
+    archive = Archive(container, header, manifest, completion.manifest_sha256, key)
+    if container.format != "dir" and (strange := archive.unexpected()):
+        raise DamagedBackup(
+            "it is in no manifest, so somebody put it there.", where=archive.named(strange[0])
+        )
+    return archive
 
 
 def _check_link(archive: Archive, parent: Archive) -> None:
