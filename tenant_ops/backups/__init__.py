@@ -4,10 +4,10 @@
 `docs/backup-format.md`; `ddl/` the definition of a schema; `catalog.py` which backups there are.
 """
 
-from tenant_ops.backups.catalog import find_backup, list_backups, pin, rebuild
+from tenant_ops.backups.catalog import find_backup, list_backups, rebuild
 from tenant_ops.backups.crypto import DamagedBackup, WrongKey
 from tenant_ops.backups.keys import forget_keys
-from tenant_ops.backups.replaced import discard_replaced, undo_restore
+from tenant_ops.backups.restoring.swapping import discard_replaced, undo_restore
 from tenant_ops.backups.reports import (
     BackupPlan,
     BackupRecord,
@@ -22,8 +22,18 @@ from tenant_ops.backups.reports import (
     UndoReport,
     VerifyReport,
 )
-from tenant_ops.backups.restoring import execute_restore, plan_restore
-from tenant_ops.backups.retention import execute_retention, plan_retention
+from tenant_ops.backups.restoring.executing import execute_restore, plan_restore
+from tenant_ops.backups.retention import (
+    RetentionPolicy,
+    execute_retention,
+    hold,
+    pin,
+    plan_retention,
+    prune_journal,
+    release,
+    remove_backup,
+    require_no_hold,
+)
 from tenant_ops.backups.safety import forget_tenant, safety_copy
 from tenant_ops.backups.taking import execute_backup, plan_backup
 from tenant_ops.backups.verifying import compare, verify_backup
@@ -38,6 +48,7 @@ __all__ = [
     "RestorePlan",
     "RestoreReport",
     "RetentionDecision",
+    "RetentionPolicy",
     "RetentionReport",
     "TableComparison",
     "UndoReport",
@@ -51,12 +62,17 @@ __all__ = [
     "find_backup",
     "forget_keys",
     "forget_tenant",
+    "hold",
     "list_backups",
     "pin",
     "plan_backup",
     "plan_restore",
     "plan_retention",
+    "prune_journal",
     "rebuild",
+    "release",
+    "remove_backup",
+    "require_no_hold",
     "safety_copy",
     "undo_restore",
     "verify_backup",

@@ -6,6 +6,7 @@ Here: records in the control plane, and rebuilding them from a store. Not here: 
 
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
@@ -15,13 +16,14 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from tenant_ops.audit import record as record_event
 from tenant_ops.backups.containers import Container, Directory
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.keys import key_finder
 from tenant_ops.backups.layout import BACKUP_ID, COMPLETE
 from tenant_ops.backups.reading import Archive, open_archive, read_header, read_key_block
 from tenant_ops.backups.reports import BackupRecord, RebuildReport
-from tenant_ops.platform.errors import InputError, NotAvailable, TenantOpsError
+from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, TenantOpsError
 from tenant_ops.tenants import Fleet, Tenant
 
 _COLUMNS = (
@@ -61,6 +63,7 @@ _COLUMNS = (
     "legal_hold",
     "held_by",
     "held_at",
+    "removing_at",
     "reason",
 )
 
@@ -86,11 +89,14 @@ def tenant_folder(root: Path, tenant_id: str | UUID) -> Path:
     return root / str(tenant_id)
 
 
-def list_backups(fleet: Fleet, tenant: Tenant | None = None) -> tuple[BackupRecord, ...]:
-    """The backups of a tenant, or all, newest first. Those whose directory is gone say so."""
+def list_backups(fleet: Fleet, tenant: Tenant | UUID | None = None) -> tuple[BackupRecord, ...]:
+    """The backups of a tenant, or all, newest first. Those that are gone say so."""
+    tenant_id = tenant.id if isinstance(tenant, Tenant) else tenant
     with fleet.control.transaction() as connection:
         rows = (
-            _select(connection, "tenant_id = %(tenant)s", tenant=tenant.id) if tenant else _select(connection)
+            _select(connection, "tenant_id = %(tenant)s", tenant=tenant_id)
+            if tenant_id
+            else _select(connection)
         )
     return tuple(_as_found(row) for row in rows)
 
@@ -179,22 +185,75 @@ def mark_verified(fleet: Fleet, backup_id: str, level: str = "full") -> None:
         )
 
 
-def pin(fleet: Fleet, backup_id: str, *, pinned: bool = True) -> None:
-    """Keep a backup from retention, or release it."""
+def mark_damaged(fleet: Fleet, backup_id: str, problem: str) -> None:
+    """Note that the backup could not be read back: from now on it takes no other backup's place."""
     with fleet.control.transaction() as connection:
-        connection.execute("UPDATE tenant_ops.backup SET pinned = %s WHERE id = %s", (pinned, backup_id))
+        connection.execute(
+            """
+            UPDATE tenant_ops.backup
+            SET damaged_at = %s, damage = %s, verified_at = NULL, verified_level = NULL
+            WHERE id = %s
+            """,
+            (fleet.clock(), problem, backup_id),
+        )
 
 
-def remove(fleet: Fleet, backup: BackupRecord) -> None:
+def remove(fleet: Fleet, backup: BackupRecord, *, why: str) -> None:
     """Delete a backup for good.
 
-    COMPLETE goes first: a removal that is interrupted leaves something no reader takes for a backup.
+    That it goes is written down first, so that it cannot be pinned, held or built on any more and a removal
+    that is interrupted is finished by whoever finds it. COMPLETE goes before the rest: what is left of it no
+    reader takes for a backup.
+
+    Args:
+        fleet: The fleet.
+        backup: Which.
+        why: For the audit log.
+
+    Raises:
+        OperationFailed: it is pinned or held, or another backup builds on it.
+        OSError: the store refused; the removal can be repeated.
     """
+    with fleet.control.transaction() as connection:
+        _claim(connection, backup, fleet.clock())
     path = Path(backup.path)
     (path / COMPLETE).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        shutil.rmtree(path)
     with fleet.control.transaction() as connection:
         connection.execute("DELETE FROM tenant_ops.backup WHERE id = %s", (backup.id,))
+        record_event(
+            connection,
+            chain=backup.tenant_id,
+            at=fleet.clock(),
+            actor=fleet.settings.actor,
+            action="backup.removed",
+            detail={"backup": backup.id, "manifest": backup.manifest_sha256, "why": why},
+        )
+
+
+def _claim(connection: psycopg.Connection, backup: BackupRecord, at: datetime) -> None:
+    """Mark a backup as going; its row stays locked, so whoever pins or holds it waits and then finds out."""
+    row = connection.execute(
+        "SELECT pinned, legal_hold FROM tenant_ops.backup WHERE id = %s FOR UPDATE", (backup.id,)
+    ).fetchone()
+    builds = connection.execute(
+        "SELECT id FROM tenant_ops.backup WHERE parent = %s LIMIT 1", (backup.id,)
+    ).fetchone()
+    where = f"backup {backup.id}"
+    if row and row[1] is not None:
+        raise OperationFailed(
+            f"it is under legal hold: {row[1]}.",
+            where=where,
+            fix="Release it first: tenant-ops backup release.",
+        )
+    if row and row[0]:
+        raise OperationFailed("it is pinned.", where=where, fix="Release it: tenant-ops backup pin --off.")
+    if builds:
+        raise OperationFailed(f"{builds[0]} builds on it.", where=where, fix="Remove that one first.")
+    connection.execute(
+        "UPDATE tenant_ops.backup SET removing_at = coalesce(removing_at, %s) WHERE id = %s", (at, backup.id)
+    )
 
 
 def rebuild(fleet: Fleet, root: Path | None = None) -> RebuildReport:
@@ -260,7 +319,7 @@ def _read_record(fleet: Fleet, path: Path) -> BackupRecord:
 
 
 def _as_found(record: BackupRecord) -> BackupRecord:
-    return replace(record, present=(Path(record.path) / COMPLETE).is_file())
+    return replace(record, present=record.removing_at is None and (Path(record.path) / COMPLETE).is_file())
 
 
 def _select(

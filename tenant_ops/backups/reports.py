@@ -42,6 +42,7 @@ class BackupRecord:
         legal_hold: Why nothing and nobody may remove it; None when it is not held.
         held_by: Who said so.
         held_at: When.
+        removing_at: When its removal began; then it is no backup any more.
         reason: Why it was taken, when not on request or schedule.
         present: Whether it is still there.
     """
@@ -82,6 +83,7 @@ class BackupRecord:
     legal_hold: str | None = None
     held_by: str | None = None
     held_at: str | None = None
+    removing_at: str | None = None
     reason: str | None = None
     present: bool = True
 
@@ -273,10 +275,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RetentionDecision:
-    """What becomes of one backup, and why."""
+    """What becomes of one backup, and why.
+
+    Attributes:
+        keep: Whether it stays.
+        reason: Every rule that keeps it; or why it goes.
+    """
 
     backup_id: str
     tenant: str
+    tenant_id: str
+    type: BackupType
+    taken_at: str
     path: str
     keep: bool
     reason: str
@@ -285,10 +295,18 @@ class RetentionDecision:
 
 @dataclass(frozen=True)
 class RetentionReport:
-    """What retention removed."""
+    """What retention removed.
+
+    Attributes:
+        kept: Backups that are still there.
+        removed: Ids, in the order they went.
+        failed: Those that should have gone and did not, each with why.
+        pruned_entries: Entries of the tenants' journals that no backup can go on from any more.
+    """
 
     tenants: int
     kept: int
     removed: tuple[str, ...]
     freed_bytes: int
     failed: tuple[str, ...]
+    pruned_entries: int = 0

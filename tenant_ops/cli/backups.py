@@ -1,4 +1,7 @@
-"""`tenant-ops backup`: take, list, verify, compare and restore backups."""
+"""`tenant-ops backup`: take, list, verify, compare and restore backups.
+
+Here: those. Not here: which ones are kept (`backup_retention.py`).
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +13,6 @@ from tenant_ops.cli.running import (
     FINDINGS,
     AsJson,
     DryRun,
-    Execute,
     OneTenant,
     TenantIds,
     chosen_tenants,
@@ -34,8 +36,6 @@ LISTED = (
     "encrypted",
     "verified_at",
 )
-
-DECIDED = ("tenant", "backup_id", "keep", "reason", "stored_bytes")
 
 
 @app.callback()
@@ -133,35 +133,6 @@ def undo(tenant_id: OneTenant, as_json: AsJson = False) -> None:
     else:
         document = as_document(report)
         print_table([document], tuple(document), title="backup undo")
-
-
-@app.command("pin")
-def pin(
-    backup: Annotated[str, typer.Argument(help="Backup id.")],
-    off: Annotated[bool, typer.Option("--off", help="Let retention remove it again.")] = False,
-) -> None:
-    """Keep a backup whatever retention says."""
-    from tenant_ops.backups import find_backup
-    from tenant_ops.backups import pin as pin_backup
-
-    with open_fleet() as fleet:
-        pin_backup(fleet, find_backup(fleet, backup).id, pinned=not off)
-
-
-@app.command("retention")
-def retention(tenant_id: TenantIds = "all", execute: Execute = False, as_json: AsJson = False) -> None:
-    """Which backups would go, and why each one stays. Without --execute nothing is removed."""
-    from tenant_ops.backups import execute_retention, plan_retention
-
-    with open_fleet() as fleet:
-        decisions = plan_retention(fleet, chosen_tenants(fleet, tenant_id))
-        done = execute_retention(fleet, decisions) if execute else None
-    if as_json:
-        print_json({"decisions": decisions, "report": done})
-        return
-    print_table([as_document(each) for each in decisions], DECIDED, title="backup retention")
-    if done is None:
-        STDERR.print("plan only; add --execute to remove what is not kept.")
 
 
 @app.command("rebuild")

@@ -19,8 +19,14 @@ class Tier:
         max_users: Accounts the tenant may have.
         max_storage_mb: Data and files, in megabytes.
         integrations: Outside services it may connect.
-        backup_every_h: Hours between two scheduled backups.
-        backups_kept: Backups kept at least, newest first.
+        backup_every_h: Hours between two scheduled backups: incremental ones, and full ones among them.
+        full_backup_every_h: Hours between two scheduled full backups; how long a chain becomes follows from it.
+        rpo_h: Most hours of changes that may be lost (recovery point objective): a scheduled backup may be
+            missed once.
+        rto_s: Most seconds a restore may take (recovery time objective).
+        drill_every_d: Days within which a restore is tried for real.
+        backup_retention: Which backups are kept, as `backup retention --policy` takes it; without a
+            `within`, BACKUP_RETENTION_DAYS is it.
         retention_days: Days rows with a retention rule are kept at most; None leaves the dataset's own rule.
         rotation_days: Days a credential lives.
         wave: Its turn in a fleet-wide rollout, lowest first.
@@ -33,10 +39,19 @@ class Tier:
     max_storage_mb: int
     integrations: tuple[str, ...]
     backup_every_h: int
-    backups_kept: int
+    full_backup_every_h: int
+    rpo_h: float
+    rto_s: float
+    drill_every_d: int
+    backup_retention: str
     retention_days: int | None
     rotation_days: int
     wave: int
+
+    @property
+    def keeps_journal(self) -> bool:
+        """Whether changes are logged between full backups: where they are all full, nobody needs it."""
+        return self.backup_every_h < self.full_backup_every_h
 
 
 TIERS: dict[str, Tier] = {
@@ -50,7 +65,11 @@ TIERS: dict[str, Tier] = {
             max_storage_mb=1_000,
             integrations=("spotify", "webhook"),
             backup_every_h=24,
-            backups_kept=7,
+            full_backup_every_h=24,
+            rpo_h=48,
+            rto_s=14_400,
+            drill_every_d=30,
+            backup_retention="last=7,daily=7,weekly=4",
             retention_days=90,
             rotation_days=90,
             wave=1,
@@ -63,7 +82,11 @@ TIERS: dict[str, Tier] = {
             max_storage_mb=50_000,
             integrations=("spotify", "lastfm", "slack", "webhook"),
             backup_every_h=6,
-            backups_kept=30,
+            full_backup_every_h=24,
+            rpo_h=12,
+            rto_s=3_600,
+            drill_every_d=14,
+            backup_retention="last=30,daily=14,weekly=8,monthly=6",
             retention_days=365,
             rotation_days=30,
             wave=2,
@@ -76,7 +99,11 @@ TIERS: dict[str, Tier] = {
             max_storage_mb=1_000_000,
             integrations=("spotify", "lastfm", "slack", "webhook", "salesforce", "s3"),
             backup_every_h=1,
-            backups_kept=90,
+            full_backup_every_h=24,
+            rpo_h=2,
+            rto_s=900,
+            drill_every_d=7,
+            backup_retention="last=90,hourly=48,daily=30,weekly=13,monthly=12,yearly=3",
             retention_days=None,
             rotation_days=7,
             wave=3,

@@ -15,7 +15,9 @@ def names(group: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Every command there is, `backup restore` as two words."""
     found = [(*prefix, command.name) for command in group.registered_commands if command.name]
     for inner in group.registered_groups:
-        found += [(*prefix, inner.name), *names(inner.typer_instance, (*prefix, inner.name))]
+        own = isinstance(inner.name, str)  # one without a name adds its commands to the group it is in
+        path = (*prefix, inner.name) if own else prefix
+        found += [*([path] if own else []), *names(inner.typer_instance, path)]
     return found
 
 
