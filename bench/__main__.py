@@ -11,6 +11,11 @@ import sys
 BENCHMARKS: tuple[tuple[str, list[str], list[str]], ...] = (
     ("bench.provisioning", [], ["--quick"]),
     ("bench.loading", [], ["--rows", "50000", "--rounds", "1", "--peer-rows", "5000"]),
+    (
+        "bench.backups",
+        [],
+        ["--rows", "100000", "--rounds", "1", "--tenants", "100"],
+    ),
     ("bench.event_log", [], ["30", "1"]),
     ("bench.batches", [], ["20", "1"]),
 )
