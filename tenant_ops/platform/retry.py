@@ -87,26 +87,30 @@ def retrying(
     what: str,
     *,
     patience: Patience = PATIENT,
+    transient: Callable[[BaseException], bool] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     random: Callable[[float, float], float] = _random,
 ) -> T:
     """Do the work, again as long as it fails for reasons that pass; then its last error is raised.
 
-    Work that is called inside other work is not repeated by itself: only the outermost stands outside the
-    locks whose connection may be the one that was lost.
+    Work on databases that is called inside other such work is not repeated by itself: only the outermost
+    stands outside the locks whose connection may be the one that was lost.
 
     Args:
         work: Told how often it was tried before; must be safe to repeat.
         what: Names it in the log.
         patience: When to give up.
+        transient: The verdict on an error of something else than a database; None is `is_transient`.
         sleep: Waits so many seconds.
         random: Draws between two bounds.
     """
-    if _RETRYING.get():
+    if transient is None and _RETRYING.get():
         return work(0)
 
     def is_worth_it(state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
+        if transient is not None:
+            return error is not None and transient(error)
         # Once a connection was lost, the tenant may be held by what is left of it on the server.
         is_ghost = isinstance(error, TenantBusy) and state.attempt_number > 1
         return error is not None and (is_ghost or is_transient(error))
@@ -136,7 +140,7 @@ def retrying(
         reraise=True,
     )
     tried = itertools.count()
-    token = _RETRYING.set(True)
+    token = _RETRYING.set(_RETRYING.get() or transient is None)
     try:
         return patiently(lambda: work(next(tried)))
     finally:

@@ -11,19 +11,16 @@ import os
 import re
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 import fsspec
 from sqlalchemy.dialects import registry
 from sqlalchemy.exc import NoSuchModuleError
 
 from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.locations import hide_secrets, secrets_in
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-# Up to the first @ as SQLAlchemy reads a URL, and up to the last before a slash as a browser does.
-_PASSWORDS = (re.compile(r"://[^:/@]*:([^@/]*)@"), re.compile(r"://[^:/@]*:([^/]*)@"))
-_SECRET = re.compile(r"passw|pwd|secret|token|signature|credential|^sig$|api_?key|access_?key", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,7 @@ class Location:
 
     def hide(self, text: str) -> str:
         """The text without the secrets of the URL, however they are spelled in it."""
-        for secret in _secrets(self.url):
-            plain = unquote(secret)
-            for spelling in {secret, plain, quote(plain, safe=""), quote_plus(plain)}:
-                text = text.replace(spelling, "***")
-        return text
+        return hide_secrets(self.url, text)
 
 
 def is_location(source: str) -> bool:
@@ -72,7 +65,7 @@ def locate(source: str) -> Location:
             fix="Put the URL of a database or an object store in it.",
         )
     location = Location(source if variable else url, url, _kind(scheme[1].lower(), source))
-    if not variable and _secrets(url):
+    if not variable and secrets_in(url):
         raise InputError(
             "the URL holds a password or another secret, and would be stored with the plan.",
             where=f"{scheme[0]}...",
@@ -97,10 +90,3 @@ def _kind(scheme: str, source: str) -> Literal["database", "store"]:
         where=source if source.startswith("env:") else f"{scheme}://",
         fix="Databases need their SQLAlchemy dialect, object stores their fsspec driver.",
     )
-
-
-def _secrets(url: str) -> list[str]:
-    """Everything in a URL that should not be seen, longest first."""
-    found = {secret for pattern in _PASSWORDS for secret in pattern.findall(url)}
-    found |= {value for name, value in parse_qsl(url.partition("?")[2]) if _SECRET.search(name)}
-    return sorted(found - {""}, key=len, reverse=True)
