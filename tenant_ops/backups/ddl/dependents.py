@@ -76,22 +76,33 @@ def index_nodes(objects: Objects) -> Iterator[Node]:
             )
 
 
-def uncarried_dependents(objects: Objects) -> Iterator[NotCarried]:
+def uncarried_dependents(objects: Objects) -> Iterator[tuple[Key, NotCarried]]:
     """Indexes that are broken in the source."""
     constrained = {row.conindid for row in objects.constraints}
     for row in objects.indexes:
         if not row.indisvalid and row.relkind != "I" and row.oid not in constrained:
-            yield NotCarried(f"index {row.name}", "it is invalid: building it failed or is not finished")
+            reason = "it is invalid: building it failed or is not finished"
+            yield Key("pg_class", row.oid), NotCarried(f"index {row.name}", reason)
 
 
 def trigger_nodes(objects: Objects) -> Iterator[Node]:
     """Triggers, with the mode they fire in."""
     for row in objects.triggers:
         name = objects.name_of(row.tgrelid)
+        alter = f"ALTER TABLE {identifier(objects.schema.nspname, name)}"
+        if row.tgparentid:
+            # Its parent's mode has reached it; it was given another one afterwards.
+            state = f"{alter} {_TRIGGER_STATES.get(row.tgenabled, 'ENABLE TRIGGER')} {identifier(row.name)}"
+            needs = frozenset({Key("pg_trigger", row.tgparentid)})
+            attached = {
+                Key("pg_class", row.tgrelid, f"attach {p.inhparent}") for p in objects.parents_of(row.tgrelid)
+            }
+            key = Key("pg_trigger", row.oid, "mode")
+            yield Node(key, "trigger", f"{name}.{row.name}", (state,), needs | attached)
+            continue
         statements = [row.definition]
         if row.tgenabled in _TRIGGER_STATES:
-            table = identifier(objects.schema.nspname, name)
-            statements.append(f"ALTER TABLE {table} {_TRIGGER_STATES[row.tgenabled]} {identifier(row.name)}")
+            statements.append(f"{alter} {_TRIGGER_STATES[row.tgenabled]} {identifier(row.name)}")
         yield _on_table(objects, Key("pg_trigger", row.oid), "trigger", row, row.tgrelid, statements)
 
 
@@ -201,6 +212,8 @@ def _index_settings(objects: Objects, index: Row, table: str, *, with_options: b
         pairs = (option.split("=", 1) for option in index.reloptions)
         options = ", ".join(f"{option}={literal(value)}" for option, value in pairs)
         settings.append(f"ALTER INDEX {name} SET ({options})")
+    for column, target in index.targets or ():
+        settings.append(f"ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}")
     if index.indisclustered:
         settings.append(f"ALTER TABLE {table} CLUSTER ON {identifier(index.name)}")
     if index.indisreplident:

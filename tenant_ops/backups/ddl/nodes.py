@@ -7,7 +7,7 @@ function, a table a type, a domain a function that needs a table's row type.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -29,10 +29,12 @@ PRIORITY = {
     kind: rank
     for rank, kind in enumerate(
         (
-            "type", "domain", "function", "procedure", "sequence", "table", "partition", "default",
-            "sequence owner", "primary key", "constraint", "index", "index partition", "foreign key",
-            "view", "materialized view", "rule", "trigger", "policy", "table setting", "statistics",
-            "refresh", "comment",
+            "collation", "type", "domain", "function", "procedure", "aggregate", "operator", "cast",
+            "conversion", "text search dictionary", "text search configuration", "domain constraint",
+            "sequence", "table", "inheritance", "partition", "default", "sequence owner",
+            "primary key", "constraint", "index", "index partition", "foreign key", "view",
+            "materialized view", "rule", "trigger", "policy", "table setting", "statistics", "refresh",
+            "comment",
         )
     )
 }  # fmt: skip
@@ -49,6 +51,8 @@ class Node:
         statements: The SQL that makes it, with the tenant's real names in it.
         needs: What must be made before; keys of no known node are ignored.
         subject: How `COMMENT ON` names it; empty for what cannot be commented on.
+        stub: What stands in for it where objects need each other in a circle, until `statements` replace it.
+        stub_needs: What must be made before the stub.
     """
 
     key: Key
@@ -57,6 +61,8 @@ class Node:
     statements: tuple[str, ...]
     needs: frozenset[Key] = field(default_factory=frozenset)
     subject: str = ""
+    stub: tuple[str, ...] = ()
+    stub_needs: frozenset[Key] = field(default_factory=frozenset)
 
 
 def identifier(*names: str) -> str:
@@ -72,8 +78,10 @@ def literal(value: str) -> str:
 def in_order(nodes: Iterable[Node]) -> list[Node]:
     """The nodes, each after everything it needs; otherwise by kind and name.
 
+    Where some need each other in a circle, the stub of one comes first and the node itself later.
+
     Raises:
-        OperationFailed: some need each other in a circle; they are named.
+        OperationFailed: some need each other in a circle and none of them has a stub; they are named.
     """
     by_key = {node.key: node for node in nodes}
     missing = {key: sum(need in by_key for need in node.needs - {key}) for key, node in by_key.items()}
@@ -85,20 +93,44 @@ def in_order(nodes: Iterable[Node]) -> list[Node]:
     ready = [_rank(by_key[key]) for key, count in missing.items() if not count]
     heapify(ready)
     ordered: list[Node] = []
-    while ready:
+    made: set[Key] = set()
+
+    def provide(key: Key) -> None:
+        made.add(key)
+        for user in needed_by[key]:
+            missing[user] -= 1
+            if not missing[user]:
+                heappush(ready, _rank(by_key[user]))
+
+    stubs = 0
+    while len(ordered) < len(by_key) + stubs:
+        if not ready:
+            stub = _stub(
+                [node for key, node in by_key.items() if missing[key] and key not in made], made, by_key
+            )
+            ordered.append(stub)
+            stubs += 1
+            provide(stub.key)
+            continue
         node = by_key[heappop(ready)[-1]]
         ordered.append(node)
-        for key in needed_by[node.key]:
-            missing[key] -= 1
-            if not missing[key]:
-                heappush(ready, _rank(by_key[key]))
-    if len(ordered) < len(by_key):
-        stuck = sorted(f"{node.kind} {node.name}" for key, node in by_key.items() if missing[key])
+        if node.key not in made:
+            provide(node.key)
+    return ordered
+
+
+def _stub(stuck: list[Node], made: set[Key], by_key: Mapping[Key, Node]) -> Node:
+    possible = [
+        node for node in stuck if node.stub and not (node.stub_needs - {node.key} - made) & by_key.keys()
+    ]
+    if not possible:
+        names = sorted(f"{node.kind} {node.name}" for node in stuck)
         raise OperationFailed(
-            f"these objects need each other in a circle: {', '.join(stuck[:10])}.",
+            f"these objects need each other in a circle: {', '.join(names[:10])}.",
             fix="Break the circle, or drop one of them, before backing up.",
         )
-    return ordered
+    node = max(possible, key=_rank)  # a view rather than a function: its stub needs less
+    return replace(node, statements=node.stub)
 
 
 def closure(nodes: Mapping[Key, Node], roots: Iterable[Key]) -> set[Key]:

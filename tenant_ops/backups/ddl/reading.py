@@ -1,7 +1,7 @@
 """Reading the definition of a schema: everything it is but its rows.
 
 Here: putting the builders together, the order, what cannot be carried. Not here: the catalog queries
-(`queries.py`), the SQL of each kind of object.
+(`catalogs.py`), the SQL of each kind of object.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,14 +20,26 @@ from tenant_ops.backups.ddl.dependents import (
     uncarried_dependents,
 )
 from tenant_ops.backups.ddl.nodes import Key, Node, closure, in_order
-from tenant_ops.backups.ddl.queries import Objects, read_objects
-from tenant_ops.backups.ddl.rights import rights
-from tenant_ops.backups.ddl.statements import Neutralizer, SchemaDefinition, Statement, TableShape
-from tenant_ops.backups.ddl.tables import sequence_nodes, table_nodes, uncarried_relations, view_nodes
-from tenant_ops.backups.ddl.types import function_nodes, type_nodes, uncarried_types
+from tenant_ops.backups.ddl.others import other_nodes, uncarried_others
+from tenant_ops.backups.ddl.outside import needs_outside, uncarried_attached
+from tenant_ops.backups.ddl.queries import Objects, Row, read_objects
+from tenant_ops.backups.ddl.rights import regranted, rights
+from tenant_ops.backups.ddl.statements import (
+    Neutralizer,
+    SchemaDefinition,
+    Statement,
+    TableShape,
+    names_key,
+)
+from tenant_ops.backups.ddl.tables import (
+    Family,
+    sequence_nodes,
+    table_nodes,
+    uncarried_relations,
+    view_nodes,
+)
+from tenant_ops.backups.ddl.types import function_nodes, type_nodes, uncarried_marks, uncarried_types
 from tenant_ops.backups.layout import NotCarried
-
-_HANDLED = ("pg_class", "pg_type", "pg_proc", "pg_statistic_ext", "pg_default_acl")
 
 
 def read_definition(connection: psycopg.Connection, names: Mapping[str, str]) -> SchemaDefinition:
@@ -41,45 +53,76 @@ def read_definition(connection: psycopg.Connection, names: Mapping[str, str]) ->
         LookupError: the schema does not exist.
         OperationFailed: its objects need each other in a circle.
     """
-    objects = read_objects(connection, names["schema"])
-    nodes = _nodes(objects)
-    needs = _needs(objects, nodes)
-    by_key = _refreshed_in_order({key: _with_needs(node, needs) for key, node in nodes.items()})
-    first = closure(by_key, (key for key, node in by_key.items() if node.kind in ("table", "partition")))
+    roles = [name for what, name in names.items() if what not in ("schema", "stage")]
+    objects = read_objects(connection, names["schema"], names["stage"], roles)
+    nodes, lost = _carried(objects)
+    by_key = _refreshed_in_order(nodes)
+    first = closure(by_key, (key for key, node in by_key.items() if _is_before_rows(node)))
     neutral = Neutralizer(names)
     statements = [
         Statement("pre" if node.key in first else "post", node.kind, neutral.shown(node.name), neutral(text))
         for node in in_order(by_key.values())
         for text in node.statements
     ]
-    roles = [name for what, name in names.items() if what not in ("schema", "stage")]
     statements += [
         Statement("rights", kind, neutral.shown(name), neutral(text))
-        for kind, name, text in rights(objects, roles)
+        for kind, name, text in rights(objects, roles, by_key)
     ]
     return SchemaDefinition(
         statements=tuple(sorted(statements, key=lambda statement: statement.section != "pre")),
-        tables=tuple(_tables(objects)),
-        sequences=tuple(objects.name_of(row.oid) for row in objects.sequences),
+        tables=tuple(_tables(objects, by_key)),
+        sequences=tuple(objects.name_of(row.oid) for row in _sequences(objects, by_key)),
         extensions=_extensions(objects),
-        not_carried=tuple(_not_carried(objects)),
+        needs=needs_outside(connection, objects, names),
+        not_carried=(
+            *(NotCarried(neutral.shown(item.name), neutral.shown(item.reason)) for item in lost),
+            *uncarried_marks(objects),
+            *uncarried_attached(objects, names),
+        ),
         warnings=tuple(_warnings(objects, statements, names)),
     )
 
 
-def _nodes(objects: Objects) -> dict[Key, Node]:
+def _carried(objects: Objects) -> tuple[dict[Key, Node], list[NotCarried]]:
+    """The nodes that can be made, with what they need; and what cannot be, with all that needs it."""
     nodes: dict[Key, Node] = {}
     for build in (
-        type_nodes, function_nodes, sequence_nodes, table_nodes, view_nodes, constraint_nodes, index_nodes,
-        trigger_nodes, rule_nodes, policy_nodes, statistics_nodes,
+        type_nodes, function_nodes, other_nodes, sequence_nodes, table_nodes, view_nodes, constraint_nodes,
+        index_nodes, trigger_nodes, rule_nodes, policy_nodes, statistics_nodes,
     ):  # fmt: skip
         nodes |= {node.key: node for node in build(objects)}
-    return nodes | {node.key: node for node in comment_nodes(objects, nodes)}
+    nodes |= {node.key: node for node in comment_nodes(objects, nodes)}
+    said = [
+        *uncarried_types(objects), *uncarried_others(objects), *uncarried_relations(objects),
+        *uncarried_dependents(objects),
+    ]  # fmt: skip
+    lost = {key: item.name for key, item in said}
+    needs, stub_needs = _needs(objects, nodes, lost)
+    nodes = {
+        key: replace(
+            node,
+            needs=node.needs | (frozenset() if key.part else needs.get(key, frozenset())),
+            stub_needs=stub_needs.get(key, frozenset()),
+        )
+        for key, node in nodes.items()
+    }
+    left = dict(nodes)
+    items = [item for _, item in said]
+    while found := [key for key, node in left.items() if node.needs & lost.keys()]:
+        for key in found:
+            need = min(left[key].needs & lost.keys())
+            node = left.pop(key)
+            lost[key] = f"{node.kind} {node.name}"
+            if not key.part and node.kind != "comment":
+                items.append(NotCarried(lost[key], f"it needs {lost[need]}, which is not carried"))
+    return left, items
 
 
-def _with_needs(node: Node, needs: Mapping[Key, set[Key]]) -> Node:
-    found = needs.get(Key(node.key.catalog, node.key.oid), set()) if not node.key.part else set()
-    return replace(node, needs=node.needs | found)
+def _is_before_rows(node: Node) -> bool:
+    """Whether it is made before the rows are loaded; with all it needs."""
+    if node.kind == "domain constraint":
+        return "NOT VALID" not in node.statements[0][-9:]
+    return node.kind in ("table", "partition", "inheritance")
 
 
 def _refreshed_in_order(nodes: dict[Key, Node]) -> dict[Key, Node]:
@@ -92,10 +135,13 @@ def _refreshed_in_order(nodes: dict[Key, Node]) -> dict[Key, Node]:
     }
 
 
-def _needs(objects: Objects, nodes: Mapping[Key, Node]) -> dict[Key, set[Key]]:
-    """What each node needs, from the server's own record of dependencies."""
-    made_by = _made_by(objects, nodes)
+def _needs(
+    objects: Objects, nodes: Mapping[Key, Node], lost: Mapping[Key, str]
+) -> tuple[dict[Key, frozenset[Key]], dict[Key, frozenset[Key]]]:
+    """What each node and each stub needs, from the server's own record of dependencies."""
+    made_by = _made_by(objects, nodes) | {(key.catalog, key.oid): key for key in lost if not key.part}
     needs: dict[Key, set[Key]] = {}
+    types: dict[Key, set[Key]] = {}
     for row in objects.dependencies:
         key = made_by.get((row.catalog, row.objid))
         if key is None or (
@@ -106,7 +152,13 @@ def _needs(objects: Objects, nodes: Mapping[Key, Node]) -> dict[Key, set[Key]]:
             need = made_by.get(target)
             if need is not None and need != key:
                 needs.setdefault(key, set()).add(need)
-    return needs
+                if row.refcatalog == "pg_type" and row.catalog != "pg_rewrite":
+                    types.setdefault(key, set()).add(need)
+    return _frozen(needs), _frozen(types)
+
+
+def _frozen(found: dict[Key, set[Key]]) -> dict[Key, frozenset[Key]]:
+    return {key: frozenset(keys) for key, keys in found.items()}
 
 
 def _made_by(objects: Objects, nodes: Mapping[Key, Node]) -> dict[tuple[str, int], Key]:
@@ -132,7 +184,7 @@ def _made_by(objects: Objects, nodes: Mapping[Key, Node]) -> dict[tuple[str, int
     made |= {
         ("pg_constraint", row.oid): Key("pg_type", row.contypid)
         for row in objects.constraints
-        if row.contypid
+        if row.contypid and row.contype == "n"
     }
     made |= {
         ("pg_rewrite", row.oid): Key("pg_class", row.ev_class)
@@ -147,11 +199,18 @@ def _is_sequence(objects: Objects, oid: int) -> bool:
     return relation is not None and relation.relkind == "S"
 
 
-def _tables(objects: Objects) -> Iterator[TableShape]:
+def _tables(objects: Objects, nodes: Mapping[Key, Node]) -> Iterator[TableShape]:
     for row in objects.relations:
-        if row.relkind == "r":
+        if row.relkind == "r" and Key("pg_class", row.oid) in nodes:
             columns = (column.name for column in objects.columns_of(row.oid) if not column.attgenerated)
             yield TableShape(row.name, tuple(columns))
+
+
+def _sequences(objects: Objects, nodes: Mapping[Key, Node]) -> Iterator[Row]:
+    for row in objects.sequences:
+        maker = row.owner_table if row.deptype == "i" else row.oid
+        if Key("pg_class", maker) in nodes:
+            yield row
 
 
 def _extensions(objects: Objects) -> tuple[str, ...]:
@@ -160,44 +219,33 @@ def _extensions(objects: Objects) -> tuple[str, ...]:
     return tuple(sorted(needed))
 
 
-def _not_carried(objects: Objects) -> Iterator[NotCarried]:
-    yield from uncarried_types(objects)
-    yield from uncarried_relations(objects)
-    yield from uncarried_dependents(objects)
-    for row in objects.members:
-        if row.extension is None and row.catalog not in _HANDLED:
-            yield NotCarried(
-                f"{row.type} {row.identity}", f"objects of kind {row.type} are not written to backups yet"
-            )
-
-
 def _warnings(objects: Objects, statements: list[Statement], names: Mapping[str, str]) -> Iterator[str]:
+    neutral = Neutralizer(names)
     for row in (*objects.relations, *objects.types, *objects.functions):
         if row.owner != names["owner"]:
-            yield f"{row.name} belongs to {row.owner}; restored, it belongs to the tenant's owner role."
+            owner = neutral.shown(row.owner)
+            yield f"{row.name} belongs to {owner}; restored, it belongs to the tenant's owner role."
     for statement in statements:
-        if statement.names_schema_in_text and statement.kind in ("function", "procedure"):
+        if statement.names_schema_in_text and statement.kind != "comment":
             yield f"{statement.kind} {statement.name} names its schema in its text; a restore rewrites it."
+        if statement.kind != "comment" and names_key(statement, names["schema"]):
+            yield (
+                f"{statement.kind} {statement.name} holds the tenant's key without a schema's or role's name "
+                "around it; a restore does not rewrite it."
+            )
     for row in objects.relations:
-        if row.reloftype:
-            yield f"table {row.name} was made from a type; restored, it is a table of the same columns."
-    for row in objects.default_rights:
-        if row.owner != objects.schema.owner:
-            yield f"default rights that {row.owner} set in the schema are not written to the backup."
-    yield from sorted(_outside(objects))
-
-
-def _outside(objects: Objects) -> set[str]:
-    """What the schema needs that is neither in it nor of an extension."""
-    own = {
-        "pg_proc": {row.oid for row in objects.functions},
-        "pg_class": {row.oid for row in (*objects.relations, *objects.indexes)}
-        | {row.typrelid for row in objects.types},
-    }
-    return {
-        f"something in the schema needs {row.refcatalog} {row.refobjid}, which lies outside it."
-        for row in objects.dependencies
-        if row.extension is None
-        and row.catalog != "pg_type"
-        and row.refobjid not in own.get(row.refcatalog, {row.refobjid})
-    }
+        family = Family(objects, row, objects.columns_of(row.oid))
+        if family.known and not family.made_inheriting:
+            yield f"table {row.name}: restored, the columns it inherits are also its own."
+    for column in objects.columns:
+        if column.type.startswith("reg") and column.attrelid in objects.relations_by_oid:
+            yield (
+                f"column {objects.name_of(column.attrelid)}.{column.name} names objects by {column.type}: "
+                "its values are restored by name, and refer to what has that name then."
+            )
+    for extension in sorted({row.extension for row in objects.members if row.extension}):
+        yield (
+            f"extension {extension} lies in the schema itself; what uses it cannot be restored beside it: "
+            f"ALTER EXTENSION {extension} SET SCHEMA moves it to one of its own."
+        )
+    yield from regranted(objects, names)

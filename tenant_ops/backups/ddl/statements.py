@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from tenant_ops.backups.crypto import DamagedBackup
-from tenant_ops.backups.layout import NotCarried
+from tenant_ops.backups.layout import Need, NotCarried
 
 Section = Literal["pre", "post", "rights"]
 SECTIONS: tuple[Section, ...] = ("pre", "post", "rights")
@@ -77,6 +77,7 @@ class SchemaDefinition:
         tables: Those with rows of their own; of a partitioned table, its partitions.
         sequences: All of them, also those of identity columns.
         extensions: What must be installed for the statements to run.
+        needs: What else must be there, outside the schema.
         not_carried: Objects no statement makes, with the reason.
         warnings: What a restore makes differently.
     """
@@ -85,6 +86,7 @@ class SchemaDefinition:
     tables: tuple[TableShape, ...]
     sequences: tuple[str, ...]
     extensions: tuple[str, ...]
+    needs: tuple[Need, ...]
     not_carried: tuple[NotCarried, ...]
     warnings: tuple[str, ...]
 
@@ -143,6 +145,13 @@ def names_for(schema: str, stage: str, roles: Mapping[str, str], *, final_schema
         final_schema: What the schema will be called in the end.
     """
     return {"schema": schema, "text:schema": final_schema, "stage": stage, **roles}
+
+
+def names_key(statement: Statement, schema: str) -> bool:
+    """Whether a statement still holds the tenant's key: half a name, put together when it runs."""
+    parts = (statement.sql,) if isinstance(statement.sql, str) else statement.sql
+    key = schema.removeprefix("t_").lower()
+    return any(isinstance(part, str) and key in part.lower() for part in parts)
 
 
 def encode_statements(statements: Iterable[Statement]) -> bytes:

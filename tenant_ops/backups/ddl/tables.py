@@ -14,26 +14,60 @@ _COMPRESSION = {"p": "pglz", "l": "lz4"}
 
 
 def table_nodes(objects: Objects) -> Iterator[Node]:
-    """Tables, the attaching of partitions, column defaults, and settings of tables."""
-    identities = {row.owner_table: {} for row in objects.sequences}
+    """Tables, what attaches them to others, column defaults, and settings of tables."""
+    identities: dict[int, dict[int, Row]] = {}
     for row in objects.sequences:
         if row.deptype == "i":
-            identities[row.owner_table][row.owner_column] = row
+            identities.setdefault(row.owner_table, {})[row.owner_column] = row
     for table in objects.relations:
         if table.relkind not in "rp":
             continue
         name = identifier(objects.schema.nspname, table.name)
         columns = objects.columns_of(table.oid)
         key = Key("pg_class", table.oid)
+        family = Family(objects, table, columns)
         statements = (
-            _create_table(objects, table, name, columns, identities.get(table.oid, {})),
-            *_column_settings(name, columns),
+            _create_table(objects, table, name, columns, identities.get(table.oid, {}), family),
+            *_column_settings(name, columns, family),
+            *_nameless_not_nulls(objects, table, name, columns, family),
+            *_identity_settings(objects, table, identities.get(table.oid, {})),
         )
-        parents = frozenset(Key("pg_class", row.inhparent) for row in objects.parents_of(table.oid))
-        yield Node(key, "table", table.name, statements, parents, subject=f"TABLE {name}")
-        yield from _attachment(objects, table, name, key)
+        needs = frozenset(Key("pg_class", row.inhparent) for row in family.parents)
+        yield Node(key, "table", table.name, statements, needs, subject=f"TABLE {name}")
+        yield from _attachments(objects, table, name, key, family)
         yield from _defaults(table, name, columns, key)
         yield from _table_settings(table, name, key)
+
+
+class Family:
+    """How a table comes by its columns.
+
+    `CREATE TABLE ... INHERITS` puts the parents' columns first. Where the table has another order, because a
+    column was added to a parent later or it was made to inherit later, it is made by itself and then told
+    to inherit: the order is what applications see, and whether a column is also the table's own is not.
+    """
+
+    def __init__(self, objects: Objects, table: Row, columns: list[Row]) -> None:
+        everyone = [] if table.relispartition else objects.parents_of(table.oid)
+        self.known = [row for row in everyone if row.inhparent in objects.relations_by_oid]
+        self.columns = {
+            column.name: column for row in self.known for column in objects.columns_of(row.inhparent)
+        }
+        own = [column.name for column in columns if column.name not in self.columns]
+        in_order = [*self.columns, *own] == [column.name for column in columns]
+        all_inherited = all(column.attislocal or column.name in self.columns for column in columns)
+        self.made_inheriting = bool(self.known) and in_order and all_inherited
+        self.parents = self.known if self.made_inheriting else []
+
+    def inherits(self, column: Row) -> bool:
+        """Whether the column is made by inheriting it and by nothing else."""
+        parent = self.columns.get(column.name)
+        return (
+            self.made_inheriting
+            and not column.attislocal
+            and parent is not None
+            and (not column.attgenerated or column.default == parent.default)
+        )
 
 
 def sequence_nodes(objects: Objects) -> Iterator[Node]:
@@ -43,7 +77,8 @@ def sequence_nodes(objects: Objects) -> Iterator[Node]:
             continue
         name = identifier(objects.schema.nspname, objects.name_of(row.oid))
         key = Key("pg_class", row.oid)
-        create = f"CREATE SEQUENCE {name} AS {row.type} {_range(row)}"
+        unlogged = "UNLOGGED " if objects.relations_by_oid[row.oid].relpersistence == "u" else ""
+        create = f"CREATE {unlogged}SEQUENCE {name} AS {row.type} {_range(row)}"
         yield Node(key, "sequence", objects.name_of(row.oid), (create,), subject=f"SEQUENCE {name}")
         if row.deptype == "a" and row.owner_table in objects.relations_by_oid:
             column = objects.column(row.owner_table, row.owner_column)
@@ -67,12 +102,25 @@ def view_nodes(objects: Objects) -> Iterator[Node]:
         query = view.view_definition.rstrip().removesuffix(";")
         options = f" WITH ({', '.join(_options(view.reloptions))})" if view.reloptions else ""
         if view.relkind == "v":
-            create = f"CREATE VIEW {name}{options} AS\n{query}"
-            yield Node(key, "view", view.name, (create,), subject=f"VIEW {name}")
-            yield from _defaults(view, name, objects.columns_of(view.oid), key)
+            columns = objects.columns_of(view.oid)
+            create = f"CREATE OR REPLACE VIEW {name}{options} AS\n{query}"
+            stub = (
+                f"CREATE OR REPLACE VIEW {name} AS SELECT {', '.join(_nothing(column) for column in columns)}"
+            )
+            yield Node(key, "view", view.name, (create,), subject=f"VIEW {name}", stub=(stub,))
+            yield from _defaults(view, name, columns, key)
             continue
-        create = f"CREATE MATERIALIZED VIEW {name}{options} AS\n{query}\nWITH NO DATA"
-        yield Node(key, "materialized view", view.name, (create,), subject=f"MATERIALIZED VIEW {name}")
+        options = _storage_options(view)
+        options = f" WITH ({', '.join(options)})" if options else ""
+        method = f" USING {identifier(view.method)}" if view.method not in (None, "heap") else ""
+        statements = (
+            f"CREATE MATERIALIZED VIEW {name}{method}{options} AS\n{query}\nWITH NO DATA",
+            *(
+                statement.replace("ALTER TABLE ONLY", "ALTER MATERIALIZED VIEW", 1)
+                for statement in _column_settings(name, objects.columns_of(view.oid))
+            ),
+        )
+        yield Node(key, "materialized view", view.name, statements, subject=f"MATERIALIZED VIEW {name}")
         if view.relispopulated:
             yield Node(
                 Key("pg_class", view.oid, "rows"),
@@ -83,40 +131,59 @@ def view_nodes(objects: Objects) -> Iterator[Node]:
             )
 
 
-def uncarried_relations(objects: Objects) -> Iterator[NotCarried]:
-    """Relations whose rows live outside the schema."""
+def uncarried_relations(objects: Objects) -> Iterator[tuple[Key, NotCarried]]:
+    """Relations whose rows live outside the schema, and what ties a table to one outside it."""
     for row in objects.relations:
         if row.relkind == "f":
-            yield NotCarried(f"foreign table {row.name}", "its rows and its server lie outside the schema")
+            reason = "its rows and its server lie outside the schema"
+            yield Key("pg_class", row.oid), NotCarried(f"foreign table {row.name}", reason)
+        for parent in objects.parents_of(row.oid):
+            name = f"{parent.parent_schema}.{parent.parent_name}"
+            key = Key("pg_class", row.oid, f"attach {parent.inhparent}")
+            if parent.inhparent not in objects.relations_by_oid:
+                reason = "that table lies outside the schema"
+                yield key, NotCarried(f"that table {row.name} is a part of {name}", reason)
+            elif parent.inhdetachpending:
+                reason = "its detaching was begun"
+                yield key, NotCarried(f"that table {row.name} is a part of {parent.parent_name}", reason)
 
 
 def _create_table(
-    objects: Objects, table: Row, name: str, columns: list[Row], identities: dict[int, Row]
+    objects: Objects, table: Row, name: str, columns: list[Row], identities: dict[int, Row], family: Family
 ) -> str:
-    parents = [] if table.relispartition else objects.parents_of(table.oid)
-    inherited = bool(parents)
+    typed = bool(table.of_type)
     fields = [
-        _column(objects, table, column, identities.get(column.attnum))
+        _column(objects, table, column, identities.get(column.attnum), typed=typed)
         for column in columns
-        if column.attislocal or not inherited
+        if not family.inherits(column)
     ]
+    fields = [field for field in fields if field]
+    fields += _own_not_nulls(objects, table, columns, family)
     unlogged = "UNLOGGED " if table.relpersistence == "u" else ""
-    parts = [f"CREATE {unlogged}TABLE {name} (", ",\n".join(f"    {text}" for text in fields), ")"]
-    if inherited:
-        parts.append(f"INHERITS ({', '.join(identifier(p.parent_schema, p.parent_name) for p in parents)})")
+    parts = [f"CREATE {unlogged}TABLE {name}{f' OF {table.of_type}' if typed else ''}"]
+    if fields or not typed:
+        parts += ["(", ",\n".join(f"    {text}" for text in fields), ")"]
+    if family.parents:
+        parents = (identifier(row.parent_schema, row.parent_name) for row in family.parents)
+        parts.append(f"INHERITS ({', '.join(parents)})")
     if table.partition_key:
         parts.append(f"PARTITION BY {table.partition_key}")
     if table.method not in (None, "heap"):
         parts.append(f"USING {identifier(table.method)}")
-    options = [*_options(table.reloptions), *(f"toast.{option}" for option in _options(table.toast_options))]
-    if options:
+    if options := _storage_options(table):
         parts.append(f"WITH ({', '.join(options)})")
     return "\n".join(parts)
 
 
-def _column(objects: Objects, table: Row, column: Row, identity: Row | None) -> str:
-    parts = [identifier(column.name), column.type]
-    if column.collation:
+def _nothing(column: Row) -> str:
+    collation = f" COLLATE {column.collation}" if column.collation else ""
+    return f"NULL::{column.type}{collation} AS {identifier(column.name)}"
+
+
+def _column(objects: Objects, table: Row, column: Row, identity: Row | None, *, typed: bool) -> str:
+    """A column as it is declared; of a typed table only what its type does not say, if anything."""
+    parts = []
+    if column.collation and not typed:
         parts.append(f"COLLATE {column.collation}")
     if column.attgenerated:
         stored = "STORED" if column.attgenerated == "s" else "VIRTUAL"
@@ -127,7 +194,9 @@ def _column(objects: Objects, table: Row, column: Row, identity: Row | None) -> 
         parts.append(f"GENERATED {always} AS IDENTITY (SEQUENCE NAME {sequence} {_range(identity)})")
     if column.attnotnull:
         parts.extend(_not_null(objects, table, column))
-    return " ".join(parts)
+    if typed:
+        return " ".join([identifier(column.name), "WITH OPTIONS", *parts]) if parts else ""
+    return " ".join([identifier(column.name), column.type, *parts])
 
 
 def _not_null(objects: Objects, table: Row, column: Row) -> Iterator[str]:
@@ -140,19 +209,38 @@ def _not_null(objects: Objects, table: Row, column: Row) -> Iterator[str]:
         yield f"CONSTRAINT {identifier(constraint.name)} NOT NULL{no_inherit}"
 
 
-def _attachment(objects: Objects, table: Row, name: str, key: Key) -> Iterator[Node]:
-    if not table.relispartition:
-        return
+def _own_not_nulls(objects: Objects, table: Row, columns: list[Row], family: Family) -> Iterator[str]:
+    """Columns a table inherits and forbids to be null by itself."""
+    for column in columns:
+        constraint = objects.not_null.get((table.oid, column.attnum))
+        if family.inherits(column) and constraint and constraint.conislocal and constraint.convalidated:
+            yield f"CONSTRAINT {identifier(constraint.name)} NOT NULL {identifier(column.name)}"
+
+
+def _nameless_not_nulls(
+    objects: Objects, table: Row, name: str, columns: list[Row], family: Family
+) -> Iterator[str]:
+    """The same before Postgres 18, where such a constraint has no name."""
+    for column in columns:
+        nameless = column.attnotnull and (table.oid, column.attnum) not in objects.not_null
+        if nameless and family.inherits(column) and not family.columns[column.name].attnotnull:
+            yield f"ALTER TABLE ONLY {name} ALTER COLUMN {identifier(column.name)} SET NOT NULL"
+
+
+def _attachments(objects: Objects, table: Row, name: str, key: Key, family: Family) -> Iterator[Node]:
+    """What makes a table, once it is there, a partition or heir of another one of the schema."""
     for parent in objects.parents_of(table.oid):
+        outside = parent.inhparent not in objects.relations_by_oid
+        if outside or parent.inhdetachpending or parent in family.parents:
+            continue
+        above = identifier(parent.parent_schema, parent.parent_name)
+        kind, statement = "inheritance", f"ALTER TABLE ONLY {name} INHERIT {above}"
+        if table.relispartition:
+            kind = "partition"
+            statement = f"ALTER TABLE ONLY {above} ATTACH PARTITION {name} {table.partition_bound}"
+        attach = Key("pg_class", table.oid, f"attach {parent.inhparent}")
         yield Node(
-            Key("pg_class", table.oid, "attach"),
-            "partition",
-            table.name,
-            (
-                f"ALTER TABLE ONLY {identifier(parent.parent_schema, parent.parent_name)} "
-                f"ATTACH PARTITION {name} {table.partition_bound}",
-            ),
-            frozenset({key, Key("pg_class", parent.inhparent)}),
+            attach, kind, table.name, (statement,), frozenset({key, Key("pg_class", parent.inhparent)})
         )
 
 
@@ -165,25 +253,37 @@ def _defaults(table: Row, name: str, columns: list[Row], key: Key) -> Iterator[N
             yield Node(default, "default", f"{table.name}.{column.name}", (statement,), frozenset({key}))
 
 
-def _column_settings(name: str, columns: list[Row]) -> Iterator[str]:
+def _column_settings(name: str, columns: list[Row], family: Family | None = None) -> Iterator[str]:
     for column in columns:
         alter = f"ALTER TABLE ONLY {name} ALTER COLUMN {identifier(column.name)}"
-        if column.storage:
-            yield f"{alter} SET STORAGE {_STORAGE[column.storage]}"
+        parent = family.columns.get(column.name) if family and family.made_inheriting else None
+        if column.storage or (parent and parent.attstorage != column.attstorage):
+            yield f"{alter} SET STORAGE {_STORAGE[column.attstorage]}"
         if column.compression:
             yield f"{alter} SET COMPRESSION {_COMPRESSION[column.compression]}"
+        elif parent and parent.compression:
+            yield f"{alter} SET COMPRESSION DEFAULT"
         if column.attstattarget is not None and column.attstattarget >= 0:
             yield f"{alter} SET STATISTICS {column.attstattarget}"
         if column.attoptions:
             yield f"{alter} SET ({', '.join(_options(column.attoptions))})"
+        if parent and parent.default is not None and column.default is None:
+            yield f"{alter} DROP DEFAULT"
+
+
+def _identity_settings(objects: Objects, table: Row, identities: dict[int, Row]) -> Iterator[str]:
+    """The sequence of an identity column is logged as its table is, unless it was told otherwise."""
+    for identity in identities.values():
+        sequence = objects.relations_by_oid[identity.oid]
+        if sequence.relpersistence != table.relpersistence:
+            name = identifier(objects.schema.nspname, sequence.name)
+            yield f"ALTER SEQUENCE {name} SET {'UNLOGGED' if sequence.relpersistence == 'u' else 'LOGGED'}"
 
 
 def _table_settings(table: Row, name: str, key: Key) -> Iterator[Node]:
     settings = []
     if table.relrowsecurity:
         settings.append("ENABLE ROW LEVEL SECURITY")
-    if table.relforcerowsecurity:
-        settings.append("FORCE ROW LEVEL SECURITY")
     if table.relreplident in ("n", "f"):
         settings.append(f"REPLICA IDENTITY {'NOTHING' if table.relreplident == 'n' else 'FULL'}")
     if settings:
@@ -199,6 +299,10 @@ def _range(row: Row) -> str:
         f"START WITH {row.seqstart} INCREMENT BY {row.seqincrement} MINVALUE {row.seqmin} "
         f"MAXVALUE {row.seqmax} CACHE {row.seqcache} {cycle}"
     )
+
+
+def _storage_options(row: Row) -> list[str]:
+    return [*_options(row.reloptions), *(f"toast.{option}" for option in _options(row.toast_options))]
 
 
 def _options(options: list[str] | None) -> list[str]:
