@@ -69,8 +69,8 @@ RULES: tuple[Rule, ...] = (
         "backup-overdue",
         ("backup_age_s",),
         "error",
-        lambda tier: 2 * tier.backup_every_h * HOUR_S,
-        "No backup for twice its cadence",
+        lambda tier: tier.rpo_h * HOUR_S,
+        "No backup for longer than its tier allows",
         suspended=False,
     ),
     Rule(

@@ -101,7 +101,7 @@ def test_nobody_expects_backups_of_a_suspended_tenant() -> None:
     [
         (
             {"backup_age_s": 180_000.0},
-            "No backup for twice its cadence: 50.0 h, limit 48.0 h.",
+            "No backup for longer than its tier allows: 50.0 h, limit 48.0 h.",
         ),
         (
             {"size_bytes": 900e6, "files_bytes": 0.0},

@@ -1,0 +1,33 @@
+"""What would be lost and how long it would take: measured by restoring for real, compared with targets.
+
+`recovery.py` reports on all tenants, `planning.py` chooses whose restore is tried next, `executing.py` tries
+it, `recording.py` keeps what it came to. Targets are the tiers' (`tenants/tiers.py`). How to use it:
+`docs/backups.md`.
+"""
+
+from tenant_ops.backups.drills.executing import execute_drill, sweep
+from tenant_ops.backups.drills.planning import plan_drill
+from tenant_ops.backups.drills.recovery import rpo_report
+from tenant_ops.backups.drills.reports import (
+    Breach,
+    Drill,
+    DrillPlan,
+    DrillReport,
+    DrillTarget,
+    Recovery,
+    RpoReport,
+)
+
+__all__ = [
+    "Breach",
+    "Drill",
+    "DrillPlan",
+    "DrillReport",
+    "DrillTarget",
+    "Recovery",
+    "RpoReport",
+    "execute_drill",
+    "plan_drill",
+    "rpo_report",
+    "sweep",
+]
