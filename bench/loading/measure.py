@@ -18,6 +18,7 @@ class Measured:
 
     Attributes:
         seconds: Without starting Python and importing.
+        cpu: CPU seconds of its process in that time.
         memory: Peak MB of its process, libraries included.
         result: What it returned.
     """
@@ -25,6 +26,7 @@ class Measured:
     seconds: float
     memory: float
     result: Any = None
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ def in_own_process(
 def _measure(pipe: Any, work: Callable[[], Any], imports: tuple[str, ...]) -> None:
     for module in imports:
         import_module(module)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     result = work()
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - used
     # Not getrusage: its peak is inherited from the process that started this one.
     status = Path("/proc/self/status").read_text().split()
-    pipe.send(Measured(seconds, int(status[status.index("VmHWM:") + 1]) / 1024, result))
+    pipe.send(Measured(seconds, int(status[status.index("VmHWM:") + 1]) / 1024, result, cpu))
 
 
 class Table:
