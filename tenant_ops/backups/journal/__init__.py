@@ -9,10 +9,11 @@ from tenant_ops.backups.journal.capture import health, install, remove
 from tenant_ops.backups.journal.chain import Anchor, ChainBroken
 from tenant_ops.backups.journal.inspection import Health
 from tenant_ops.backups.journal.replay import ReplayReport, Segment, replay
+from tenant_ops.backups.journal.status import JournalStatus, OpenTransaction, journal_status
 from tenant_ops.backups.journal.tick import (
     FollowedTable,
-    OpenTransaction,
     SegmentInfo,
+    foresee_segment,
     keep,
     prune,
     read_anchor,
@@ -39,6 +40,7 @@ __all__ = [
     "ChainBroken",
     "FollowedTable",
     "Health",
+    "JournalStatus",
     "LastTick",
     "OpenTransaction",
     "Reach",
@@ -47,8 +49,10 @@ __all__ = [
     "SegmentInfo",
     "Until",
     "WithoutTransaction",
+    "foresee_segment",
     "health",
     "install",
+    "journal_status",
     "keep",
     "prune",
     "reach",

@@ -53,7 +53,7 @@ def install(fleet: Fleet, tenant: Tenant) -> Health:
         OperationFailed: a table belongs to another role, stayed locked for a minute, or tables were changed
             meanwhile.
     """
-    with fleet.lock(tenant, "install the journal"), _explained(tenant):
+    with fleet.lock(tenant, "install the journal"), explained(tenant):
         with owner_session(fleet, tenant) as connection:
             connection.execute(store_statements(tenant.stage_schema).encode())
             units = read_units(connection, tenant.schema_name)
@@ -87,7 +87,7 @@ def remove(fleet: Fleet, tenant: Tenant) -> None:
     Raises:
         OperationFailed: a table stayed locked for a minute.
     """
-    with fleet.lock(tenant, "remove the journal"), _explained(tenant):
+    with fleet.lock(tenant, "remove the journal"), explained(tenant):
         with owner_session(fleet, tenant) as connection:
             functions = found_functions(connection, tenant)
         for name in functions:
@@ -101,7 +101,7 @@ def remove(fleet: Fleet, tenant: Tenant) -> None:
 
 def health(fleet: Fleet, tenant: Tenant) -> Health:
     """Look whether every table is followed as it must be; nothing is written."""
-    with _explained(tenant), owner_session(fleet, tenant) as connection:
+    with explained(tenant), owner_session(fleet, tenant) as connection:
         return inspect(connection, tenant)
 
 
@@ -142,7 +142,8 @@ def _detach(fleet: Fleet, tenant: Tenant, function: str, _: int) -> None:
 
 
 @contextmanager
-def _explained(tenant: Tenant) -> Generator[None]:
+def explained(tenant: Tenant) -> Generator[None]:
+    """Turns what the server refuses into a sentence about the tenant's journal."""
     try:
         yield
     except psycopg.Error as error:

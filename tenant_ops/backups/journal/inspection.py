@@ -12,6 +12,7 @@ from tenant_ops.backups.ddl.nodes import identifier
 from tenant_ops.backups.journal.functions import (
     FUNCTION_PREFIX,
     JOURNAL,
+    KEPT,
     SETTINGS,
     TRIGGER_PREFIX,
     function_name,
@@ -62,10 +63,10 @@ def inspect(connection: psycopg.Connection, tenant: Tenant) -> Health:
     journal = identifier(tenant.stage_schema, JOURNAL)
     row = connection.execute(
         """
-        SELECT to_regclass(%(journal)s) IS NOT NULL,
+        SELECT to_regclass(%(journal)s) IS NOT NULL AND to_regclass(%(kept)s) IS NOT NULL,
                coalesce(pg_total_relation_size(to_regclass(%(journal)s)), 0)
         """,
-        {"journal": journal},
+        {"journal": journal, "kept": identifier(tenant.stage_schema, KEPT)},
     ).fetchone()
     assert row is not None
     installed, size = row

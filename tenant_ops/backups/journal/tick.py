@@ -21,13 +21,13 @@ from tenant_ops.backups.journal.capture import owner_session
 from tenant_ops.backups.journal.chain import (
     Anchor,
     ChainBroken,
-    Moment,
     Reason,
     check_beginning,
     check_chain,
     read_moment,
 )
 from tenant_ops.backups.journal.functions import JOURNAL, KEPT
+from tenant_ops.backups.journal.status import OpenTransaction, open_transactions, tells_times
 from tenant_ops.backups.journal.tables import Unit, Way
 from tenant_ops.backups.layout import SequenceValue
 from tenant_ops.backups.snapshot import Snapshot
@@ -58,21 +58,6 @@ class FollowedTable:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class OpenTransaction:
-    """One that was not committed at the tick: what it wrote will be in the segment in which it is.
-
-    Attributes:
-        xid: Its id.
-        prepared: The name of a prepared transaction, which nothing ends by itself.
-        since: When it began or was prepared, ISO 8601; None where this role may not know.
-    """
-
-    xid: int
-    prepared: str | None
-    since: str | None
 
 
 @dataclass(frozen=True)
@@ -164,14 +149,34 @@ def write_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor, write: Writ
         changed=tuple(sorted(summary.tables)),
         copied=tuple(unit.name for unit in copied),
         sequences=snapshot.sequences(),
-        open=_open_transactions(connection, moment),
+        open=open_transactions(connection, moment.health.units, moment.anchor.snapshot),
     )
 
 
-def keep(fleet: Fleet, tenant: Tenant, anchor: Anchor) -> None:
-    """Note that the backup with this anchor is safely stored: segments may now start from it.
+def foresee_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor) -> tuple[int, int]:
+    """Entries a segment would hold, and their bytes; tables that are copied whole are not counted.
 
-    A server that was put back to an earlier state has forgotten the note, and so refuses to go on from a
+    Raises:
+        ChainBroken: as `write_segment`.
+    """
+    connection = snapshot.connection
+    check_chain(connection, tenant, since, read_moment(snapshot, tenant))
+    journal = sql.Identifier(tenant.stage_schema, JOURNAL)
+    summary = _summary(connection, tenant, journal, since.snapshot)
+    row = connection.execute(
+        sql.SQL("SELECT coalesce(sum(octet_length(body) + 50), 0)::bigint FROM {} WHERE {}").format(
+            journal, _unseen(since.snapshot)
+        )
+    ).fetchone()
+    assert row is not None
+    return summary.entries, row[0]
+
+
+def keep(fleet: Fleet, tenant: Tenant, anchor: Anchor) -> None:
+    """Note that a backup has this anchor: segments may start from it once it is stored.
+
+    Noted before it is: a backup that is published and was not noted could be the parent of none, while a note
+    without a backup does no harm. A server that was put back to an earlier state has forgotten the note, and so refuses to go on from a
     moment it no longer knows.
     """
     with owner_session(fleet, tenant) as connection:
@@ -264,17 +269,12 @@ def _summary(connection: psycopg.Connection, tenant: Tenant, journal: sql.Identi
                    coalesce(bool_and({time} IS NOT NULL), false)
             FROM (SELECT xid, count(*) AS entries FROM {journal} WHERE {unseen} GROUP BY xid) AS x
             """
-        ).format(time=_commit_time(known=_tells_times(connection)), journal=journal, unseen=_unseen(since))
+        ).format(time=_commit_time(known=tells_times(connection)), journal=journal, unseen=_unseen(since))
     ).fetchone()
     assert row is not None
     entries, transactions, times = row
     tables = frozenset(table for _, table in kinds)
     return _Summary(entries, transactions, times, tables, frozenset(name for op, name in kinds if op == "c"))
-
-
-def _tells_times(connection: psycopg.Connection) -> bool:
-    row = connection.execute("SELECT current_setting('track_commit_timestamp') = 'on'").fetchone()
-    return row is not None and row[0]
 
 
 def _commit_time(*, known: bool) -> sql.SQL:
@@ -314,41 +314,3 @@ def _changed(connection: psycopg.Connection, units: tuple[Unit, ...], noted: fro
         )
         reached = {row[0] for row in rows}
     return [unit for unit in units if unit.way == "always" or (unit.way == "copy" and unit.oid in reached)]
-
-
-def _open_transactions(connection: psycopg.Connection, moment: Moment) -> tuple[OpenTransaction, ...]:
-    """Transactions that hold a writer's lock on one of the tables and have an id the snapshot does not see.
-
-    A snapshot lists those that run among ended ones; those that began after the last to end are not in it.
-    When they began is asked as whoever is connected: the owner is not told of other roles' sessions.
-    """
-    role = connection.execute("SELECT current_setting('role'), set_config('role', 'none', true)").fetchone()
-    assert role is not None
-    rows = connection.execute(
-        """
-        WITH writers AS (
-            SELECT DISTINCT virtualtransaction, pid FROM pg_locks
-            WHERE relation = ANY(%s) AND mode NOT IN ('AccessShareLock', 'RowShareLock', 'ShareLock')
-              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        )
-        SELECT array_agg(l.transactionid::text::bigint), p.gid,
-               to_char(coalesce(p.prepared, a.xact_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        FROM writers w
-        JOIN pg_locks l ON l.virtualtransaction = w.virtualtransaction AND l.locktype = 'transactionid'
-             AND l.mode = 'ExclusiveLock'
-        LEFT JOIN pg_stat_activity a ON a.pid = w.pid
-        LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
-        GROUP BY w.virtualtransaction, w.pid, p.gid, p.prepared, a.xact_start
-        """,
-        ([oid for unit in moment.health.units for oid, _ in unit.members],),
-    ).fetchall()
-    connection.execute("SELECT set_config('role', %s, true)", (role[0],))
-    end = int(moment.anchor.snapshot.split(":")[1])
-    # Of a transaction and its subtransactions the first id is its own.
-    found = [OpenTransaction(min(_full_id(xid, end) for xid in xids), *rest) for xids, *rest in rows]
-    return tuple(sorted(found, key=lambda one: one.xid))
-
-
-def _full_id(xid: int, end: int) -> int:
-    """The 64-bit id of a running transaction from its last 32 bits: the nearest to a snapshot's end."""
-    return end + (xid - end + (1 << 31)) % (1 << 32) - (1 << 31)
