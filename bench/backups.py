@@ -53,7 +53,7 @@ _ROWS = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, key uuid NOT NULL UNIQUE, email text, name text,
     created_at timestamptz NOT NULL);
 CREATE TABLE plays (id bigint PRIMARY KEY, account bigint NOT NULL, track bigint NOT NULL,
-    played_at timestamptz NOT NULL, seconds int, device text, note text);
+    played_at timestamptz NOT NULL, seconds int, device text, session uuid, note text);
 CREATE TABLE events (id bigint PRIMARY KEY, account bigint NOT NULL, kind text NOT NULL,
     at timestamptz NOT NULL, payload jsonb NOT NULL);
 CREATE TABLE messages (id bigint PRIMARY KEY, account bigint NOT NULL, at timestamptz, body text NOT NULL);
@@ -72,12 +72,13 @@ INSERT INTO accounts SELECT g, md5(g::text)::uuid, 'user' || g || '@example.com'
     FROM generate_series(1, {rows} / 10) g JOIN phrase p ON p.id = g % 20000;
 INSERT INTO plays SELECT g, hashint8(g) & 65535, hashint8(g * 7) & 262143,
     '2026-01-01'::timestamptz + (hashint8(g) & 16777215) * interval '1 s', g % 400,
-    (ARRAY['phone', 'desktop', 'car', 'speaker'])[1 + g % 4], left(p.text, 60)
+    (ARRAY['phone', 'desktop', 'car', 'speaker'])[1 + g % 4], md5(g::text)::uuid, left(p.text, 60)
     FROM generate_series(1, {rows} * 4 / 10) g JOIN phrase p ON p.id = (hashint8(g) & 16383);
 INSERT INTO events SELECT g, hashint8(g * 3) & 65535,
     (ARRAY['login', 'search', 'share', 'skip', 'like'])[1 + g % 5],
     '2026-01-01'::timestamptz + g * interval '1 s',
-    jsonb_build_object('session', md5(g::text), 'text', p.text, 'position', g % 977, 'ok', g % 3 = 0,
+    jsonb_build_object('session', md5(g::text), 'trace', md5((-g)::text), 'text', p.text,
+                       'position', g % 977, 'ok', g % 3 = 0,
                        'client', jsonb_build_object('version', '4.' || g % 30, 'os', 'ios'))
     FROM generate_series(1, {rows} * 3 / 10) g JOIN phrase p ON p.id = (hashint8(g * 5) & 16383);
 INSERT INTO messages SELECT g, hashint8(g * 11) & 65535, '2026-01-01'::timestamptz + g * interval '3 s',
