@@ -28,6 +28,7 @@ class Settings:
         redis_url: Cache server; None means the embedded one.
         inbox_path: Folder with a folder per tenant whose files are loaded as they come.
         backup_path: Where backups are stored: a directory, or an fsspec URL.
+        backup_fallback_path: Where they go while that store fails; None for nowhere.
         backup_key: The backup master key as given (base64 of 32 bytes, or a passphrase); never shown.
         backup_key_file: File that holds it instead.
         backup_key_service: `module:attribute` that makes the `KeyService` which keeps it instead.
@@ -48,6 +49,7 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     inbox_path: Path = Path("fixtures/inbox")
     backup_path: str = ""
+    backup_fallback_path: str | None = None
     backup_key: str | None = field(default=None, repr=False)
     backup_key_file: str | None = None
     backup_key_service: str | None = None
@@ -79,6 +81,7 @@ class Settings:
             redis_url=env.get("REDIS_URL") or None,
             inbox_path=inbox,
             backup_path=env.get("BACKUP_STORAGE_PATH") or str(home / "backups"),
+            backup_fallback_path=env.get("BACKUP_FALLBACK_PATH") or None,
             # Set but empty is kept as it is: a secret that did not arrive must not mean "make a new one".
             backup_key=env.get("BACKUP_ENCRYPTION_KEY"),
             backup_key_file=env.get("BACKUP_ENCRYPTION_KEY_FILE") or None,

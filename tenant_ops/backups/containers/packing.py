@@ -26,7 +26,7 @@ from tenant_ops.backups.containers.streams import FRAME_LENGTHS, GZIP_FRAME, ZST
 from tenant_ops.backups.containers.tars import BLOCK
 from tenant_ops.backups.layout import COMPLETE, HEADER, KEY_BLOCK, MANIFEST, SEALED_SUFFIX
 
-_FIRST = (HEADER, KEY_BLOCK, MANIFEST, f"{MANIFEST}{SEALED_SUFFIX}")
+_FIRST = (HEADER, KEY_BLOCK, MANIFEST)
 _INCOMPRESSIBLE = (SEALED_SUFFIX, ".zst", ".gz")
 _PIECE = 1 << 20
 _RAW = -zlib.MAX_WBITS
@@ -58,8 +58,9 @@ def pack(folder: Path, target: Path, kind: Format, name: str) -> None:
 
 
 def _place(path: str) -> tuple[int, str]:
-    if path in _FIRST:
-        return _FIRST.index(path), path
+    for place, name in enumerate(_FIRST):
+        if path == name or path.startswith(f"{name}."):  # the manifest may be packed and sealed
+            return place, path
     return len(_FIRST) + (path == COMPLETE), path
 
 
