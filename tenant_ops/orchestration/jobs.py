@@ -7,14 +7,18 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs
 
 import dagster as dg
 
+from tenant_ops.orchestration.assets.common import DRILL, FULL_BACKUP, INCREMENTAL_BACKUP
 from tenant_ops.orchestration.assets.operations import CLEANUP, SCHEMA_VERSION, TENANT_HEALTH
+from tenant_ops.orchestration.assets.recovery import recovery_alarms
 from tenant_ops.orchestration.assets.validation import VALIDATION_REPORT
-from tenant_ops.orchestration.ops import apply_change, make_tenants, restore_backup
+from tenant_ops.orchestration.ops import apply_change, apply_retention, make_tenants, restore_backup
 
 EXECUTOR = dg.in_process_executor
 FIXTURES = dg.AssetSelection.groups("fixtures") - dg.AssetSelection.assets("fixture_files")
 DATASETS = dg.AssetSelection.groups("datasets")
-BACKUPS = dg.AssetSelection.assets(["backups", "full"])
+# A backup is taken without the standing alarms, which judge the drill too.
+BACKUPS = dg.AssetSelection.assets(FULL_BACKUP) - dg.AssetSelection.checks(recovery_alarms)
+INCREMENTALS = dg.AssetSelection.assets(INCREMENTAL_BACKUP)
 
 
 def _asset_job(name: str, selection: dg.AssetSelection, description: str) -> object:
@@ -34,6 +38,12 @@ def restore() -> None:
 
 
 @dg.job(executor_def=EXECUTOR)
+def retention() -> None:
+    """Remove the backups that no policy keeps."""
+    apply_retention()
+
+
+@dg.job(executor_def=EXECUTOR)
 def change_tenant() -> None:
     """Suspend, resume, move to another tier, or offboard one tenant."""
     apply_change()
@@ -42,6 +52,7 @@ def change_tenant() -> None:
 JOBS = [
     init_tenant,
     restore,
+    retention,
     change_tenant,
     _asset_job("load_fixtures", FIXTURES | DATASETS, "Stage and merge the fixtures of the run's tenants."),
     _asset_job(
@@ -50,6 +61,19 @@ JOBS = [
         "Validate the run's tenants at every level.",
     ),
     _asset_job("backup", BACKUPS, "Take a full backup of the run's tenants and read it back."),
+    _asset_job(
+        "backup_incremental", INCREMENTALS, "Back up what changed in the run's tenants, and read it back."
+    ),
+    _asset_job(
+        "restore_drill",
+        dg.AssetSelection.assets(DRILL),
+        "Restore a backup of each of the run's tenants into scratch, compare, measure and judge.",
+    ),
+    _asset_job(
+        "backup_alarms",
+        dg.AssetSelection.checks(recovery_alarms),
+        "Judge whether the run's tenants could be restored now; takes no backup.",
+    ),
     _asset_job(
         "migrate", dg.AssetSelection.assets(SCHEMA_VERSION), "Bring the run's tenants to another version."
     ),

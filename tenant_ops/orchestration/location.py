@@ -12,6 +12,7 @@ from tenant_ops.orchestration.assets.backups import backup_assets
 from tenant_ops.orchestration.assets.datasets import dataset_assets
 from tenant_ops.orchestration.assets.fixtures import fixture_assets
 from tenant_ops.orchestration.assets.operations import ASSETS as OPERATION_ASSETS
+from tenant_ops.orchestration.assets.recovery import recovery_alarms
 from tenant_ops.orchestration.assets.tenants import ASSETS as TENANT_ASSETS
 from tenant_ops.orchestration.assets.validation import validation_assets
 from tenant_ops.orchestration.batch import Batch
@@ -61,6 +62,7 @@ def build_defs(
             *backup_assets(catalog),
             *OPERATION_ASSETS,
         ],
+        asset_checks=[recovery_alarms],
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=SENSORS,

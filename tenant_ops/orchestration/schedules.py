@@ -1,26 +1,33 @@
 """When things happen by themselves. Every schedule ships stopped: switch on in the UI what you want.
 
 Here: times, and which tenants. Not here: what is done (`jobs.py`), discovery (`sensors.py`).
+Cadences are the tiers' (`tenants/tiers.py`). Full backups begin at the hour, incremental ones at half past:
+two operations on a tenant wait for each other.
 https://docs.dagster.io/guides/automate/schedules
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 
+from tenant_ops.backups.drills import plan_drill
 from tenant_ops.orchestration.partitions import partition_keys
 from tenant_ops.orchestration.resources import FleetParam
-from tenant_ops.tenants import TIERS, Tenant, Tier
+from tenant_ops.tenants import TIERS, Fleet, Tier
+
+Chosen = Callable[[Fleet], Iterable[str]]
 
 
-def _cron(hours: int) -> str:
-    """A cron line for every so many hours; once a day and less often, at 02:00 UTC."""
-    return "0 * * * *" if hours == 1 else f"0 */{hours} * * *" if hours < 24 else "0 2 * * *"
+def _cron(hours: int, minute: int = 0) -> str:
+    """A cron line for every so many hours; once a day at 02:00 UTC, and less often on Sundays."""
+    if hours < 24:
+        return f"{minute} * * * *" if hours == 1 else f"{minute} */{hours} * * *"
+    return f"{minute} 2 * * *" if hours < 168 else f"{minute} 2 * * 0"
 
 
-def _schedule(
-    name: str, job: str, cron: str, description: str, wanted: Callable[[Tenant], bool] = lambda _: True
-) -> dg.ScheduleDefinition:
+def _schedule(name: str, job: str, cron: str, description: str, chosen: Chosen) -> dg.ScheduleDefinition:
+    """Runs a job on the tenants chosen at each tick: as few runs as can name them all."""
+
     @dg.schedule(
         name=name,
         job_name=job,
@@ -30,8 +37,7 @@ def _schedule(
         default_status=dg.DefaultScheduleStatus.STOPPED,
     )
     def tick(context: dg.ScheduleEvaluationContext, fleet: FleetParam) -> Iterator[dg.RunRequest]:
-        slugs = [tenant.slug for tenant in fleet.registry.all() if wanted(tenant)]
-        for number, key in enumerate(partition_keys(slugs)):
+        for number, key in enumerate(partition_keys(chosen(fleet))):
             yield dg.RunRequest(
                 run_key=f"{context.scheduled_execution_time:%Y%m%dT%H%M}:{number}", partition_key=key
             )
@@ -39,19 +45,71 @@ def _schedule(
     return tick
 
 
-def _backup_schedule(tier: Tier) -> dg.ScheduleDefinition:
-    return _schedule(
+def _everybody(fleet: Fleet) -> list[str]:
+    return [tenant.slug for tenant in fleet.registry.all()]
+
+
+def _of_tier(tier: Tier) -> Chosen:
+    return lambda fleet: [t.slug for t in fleet.registry.all() if t.tier_name == tier.name]
+
+
+def _due_for_a_drill(fleet: Fleet) -> list[str]:
+    return [target.tenant for target in plan_drill(fleet).targets]
+
+
+def _backup_schedules(tier: Tier) -> Iterator[dg.ScheduleDefinition]:
+    yield _schedule(
         f"backup_{tier.name}",
         "backup",
-        _cron(tier.backup_every_h),
-        f"Backs up every {tier.name} tenant, every {tier.backup_every_h} hours.",
-        wanted=lambda tenant: tenant.tier_name == tier.name,
+        _cron(tier.full_backup_every_h),
+        f"Backs up every {tier.name} tenant in full, every {tier.full_backup_every_h} hours.",
+        _of_tier(tier),
+    )
+    yield _schedule(
+        f"backup_incremental_{tier.name}",
+        "backup_incremental",
+        _cron(tier.backup_every_h, minute=30),
+        f"Backs up what changed in every {tier.name} tenant, every {tier.backup_every_h} hours.",
+        _of_tier(tier),
+    )
+
+
+@dg.schedule(
+    job_name="retention",
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+)
+def backup_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Removes the backups that no rule of any tenant's policy keeps, once a day."""
+    return dg.RunRequest(
+        run_key=f"{context.scheduled_execution_time:%Y%m%d}",
+        run_config={"ops": {"apply_retention": {"config": {"execute": True}}}},
     )
 
 
 SCHEDULES = [
-    *(_backup_schedule(tier) for tier in TIERS.values()),
-    _schedule("monitor_fleet", "monitor", "*/5 * * * *", "Looks at the health of every tenant."),
-    _schedule("validate_fleet", "validate_data", "30 3 * * *", "Validates every tenant once a day."),
-    _schedule("cleanup_fleet", "cleanup", "30 4 * * 0", "Plans the weekly cleanup of every tenant."),
+    *(schedule for tier in TIERS.values() for schedule in _backup_schedules(tier)),
+    _schedule(
+        "backup_alarms",
+        "backup_alarms",
+        "45 * * * *",
+        "Judges every hour whether every tenant could be restored now, soon enough and losing little.",
+        _everybody,
+    ),
+    _schedule(
+        "restore_drills",
+        "restore_drill",
+        "0 5 * * *",
+        "Tries the restores of a sample of tenants once a day: as many as keep every tier's cadence.",
+        _due_for_a_drill,
+    ),
+    backup_retention,
+    _schedule("monitor_fleet", "monitor", "*/5 * * * *", "Looks at the health of every tenant.", _everybody),
+    _schedule(
+        "validate_fleet", "validate_data", "30 3 * * *", "Validates every tenant once a day.", _everybody
+    ),
+    _schedule(
+        "cleanup_fleet", "cleanup", "30 4 * * 0", "Plans the weekly cleanup of every tenant.", _everybody
+    ),
 ]

@@ -10,13 +10,14 @@ one drill of a tenant runs at a time, so whoever begins one may clear away what 
 
 import shutil
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 
+import psycopg
 from psycopg import sql
 
 from tenant_ops.backups import catalog
@@ -27,10 +28,14 @@ from tenant_ops.backups.drills.recording import record_drill
 from tenant_ops.backups.drills.recovery import HOUR_S, read_standings
 from tenant_ops.backups.drills.reports import Drill, DrillPlan, DrillReport, DrillTarget, Granularity
 from tenant_ops.backups.files import unpack_files
-from tenant_ops.backups.layout import Member
 from tenant_ops.backups.reading import Archive
 from tenant_ops.backups.reports import BackupRecord
-from tenant_ops.backups.restoring.loading import load
+from tenant_ops.backups.restoring.executing import WORKERS
+from tenant_ops.backups.restoring.executing import check_chain as authenticate
+from tenant_ops.backups.restoring.loading import Loaded, load
+from tenant_ops.backups.restoring.login import DRILL, drop_logins, owner_sessions
+from tenant_ops.backups.restoring.moments import read_size
+from tenant_ops.backups.restoring.swapping import drop_schema
 from tenant_ops.backups.snapshot import tenant_names
 from tenant_ops.backups.taking import execute_backup, plan_backup
 from tenant_ops.platform.errors import InputError, TenantBusy, TenantOpsError
@@ -38,6 +43,7 @@ from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.tenants import Fleet, State, Tenant
 
 SCRATCH = "__drill"
+DRILLED = (State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
 
 
 def execute_drill(fleet: Fleet, plan: DrillPlan, *, progress: Progress = SILENT) -> DrillReport:
@@ -52,39 +58,44 @@ def execute_drill(fleet: Fleet, plan: DrillPlan, *, progress: Progress = SILENT)
         plan: Made by `plan_drill`.
         progress: Told of each table.
     """
-    swept = sweep(fleet, fleet.registry.all((State.ACTIVE, State.SUSPENDED)))
-    drills, failed = [], []
+    drills, failed, swept = [], [], []
     for target in plan.targets:
         try:
-            drills.append(_drill(fleet, target, progress))
-        except TenantOpsError as error:
+            tenant = fleet.registry.get(target.tenant).require(*DRILLED)
+            with _alone(fleet, tenant):
+                swept += _clear(fleet, tenant)
+                drills.append(_drill(fleet, tenant, target, progress))
+        except (TenantOpsError, psycopg.Error) as error:
             failed.append(f"{target.tenant}: {error}")
-    return DrillReport(tuple(drills), tuple(failed), swept)
+    return DrillReport(tuple(drills), tuple(failed), tuple(swept))
 
 
 def sweep(fleet: Fleet, tenants: Iterable[Tenant]) -> tuple[str, ...]:
-    """Remove the scratch directories and schemas of drills that were killed; what they are called.
+    """Remove the schemas, logins and directories that killed drills of these tenants left; their names.
 
-    Of a tenant whose drill runs now nothing is touched.
+    Of a tenant whose drill runs now nothing is touched. A drill does this for its own tenant first.
     """
-    return tuple(name for tenant in tenants for name in _swept(fleet, tenant))
+    swept: list[str] = []
+    for tenant in tenants:
+        try:
+            with _alone(fleet, tenant):
+                swept += _clear(fleet, tenant)
+        except TenantBusy:
+            continue
+    return tuple(swept)
 
 
-def _drill(fleet: Fleet, target: DrillTarget, progress: Progress) -> Drill:
-    tenant = fleet.registry.get(target.tenant).require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
-    with _alone(fleet, tenant):
-        _clear(fleet, tenant)
-        started = fleet.clock()
-        (standing,) = read_standings(fleet, [tenant], started)
-        backup = catalog.find_backup(fleet, target.backup_id)
-        measured = _measured(fleet, tenant, backup, progress) if target.measure else None
-        trial = _tried(fleet, tenant, measured or backup, progress)
-        if trial.problems:
-            _still_there(fleet, measured or backup)
-        drill = _judged(
-            target, tenant, started, standing.age_s(started), trial, measured=measured is not None
-        )
-        record_drill(fleet, drill)
+def _drill(fleet: Fleet, tenant: Tenant, target: DrillTarget, progress: Progress) -> Drill:
+    started = fleet.clock()
+    (standing,) = read_standings(fleet, [tenant], started)
+    backup = catalog.find_backup(fleet, target.backup_id)
+    measured = _measured(fleet, tenant, backup, progress) if target.measure else None
+    trial = _tried(fleet, tenant, measured or backup, progress)
+    if trial.problems:
+        _still_there(fleet, trial.backup)
+    rpo_s = standing.age_s(started)
+    drill = _judged(target, tenant, started, rpo_s, trial, measured=measured is not None)
+    record_drill(fleet, drill)
     return drill
 
 
@@ -113,21 +124,23 @@ class _Trial:
     backup: BackupRecord
     seconds: float
     archive: Archive | None = None
+    loaded: Loaded | None = None
     files: int = 0
     problems: tuple[str, ...] = ()
 
 
 def _tried(fleet: Fleet, tenant: Tenant, backup: BackupRecord, progress: Progress) -> _Trial:
-    clock, archive, files = perf_counter(), None, 0
+    clock = perf_counter()
+    archive: Archive | None = None
     try:
         archive = catalog.open_backup(fleet, backup)
-        for member in archive.manifest.members:
-            archive.check(member)
+        authenticate(archive)
         files = _try_files(fleet, tenant, archive)
-        _try_rows(fleet, tenant, archive, progress)
+        with _loaded(fleet, tenant, archive, progress) as loaded:
+            seconds = perf_counter() - clock  # what follows is taking it away again
     except (OSError, TenantOpsError) as error:
-        return _Trial(backup, perf_counter() - clock, archive, files, (str(error),))
-    return _Trial(backup, perf_counter() - clock, archive, files)
+        return _Trial(backup, perf_counter() - clock, archive, problems=(str(error),))
+    return _Trial(backup, seconds, archive, loaded, files)
 
 
 def _try_files(fleet: Fleet, tenant: Tenant, archive: Archive) -> int:
@@ -138,32 +151,33 @@ def _try_files(fleet: Fleet, tenant: Tenant, archive: Archive) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_rows(fleet: Fleet, tenant: Tenant, archive: Archive, progress: Progress) -> None:
-    """Load and compare in one transaction that is rolled back: a drill that is killed leaves no rows."""
-    owner = sql.Identifier(tenant.role("owner"))
-    names = tenant_names(tenant)
+@contextmanager
+def _loaded(fleet: Fleet, tenant: Tenant, archive: Archive, progress: Progress) -> Generator[Loaded]:
+    """The scratch schema, filled and compared as a restore does it."""
+    schema, names = _schema(tenant), tenant_names(tenant)
     roles = {what: name for what, name in names.items() if what not in ("schema", "stage")}
-    schema = f"{tenant.schema_name}{SCRATCH}"
-    with fleet.database(tenant).transaction() as connection, connection.transaction(force_rollback=True):
-        connection.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(schema), owner))
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(owner))
-        named = names_for(schema, names["stage"], roles, final_schema=names["schema"])
-        load(connection, archive, schema, named, progress)
+    named = names_for(schema, names["stage"], roles, final_schema=names["schema"])
+    trusted = archive.header.cipher is not None
+    with ExitStack() as stack:
+        stack.callback(drop_schema, fleet, tenant, schema)
+        with fleet.database(tenant).transaction() as connection:
+            connection.execute(
+                sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(
+                    sql.Identifier(schema), sql.Identifier(tenant.role("owner"))
+                )
+            )
+        with owner_sessions(fleet, tenant, WORKERS, trusted=trusted, purpose=DRILL) as sessions:
+            loaded = load(sessions.connections, archive, schema, named, progress=progress)
+        yield loaded
 
 
 def _judged(
     target: DrillTarget, tenant: Tenant, started: datetime, rpo_s: float, trial: _Trial, *, measured: bool
 ) -> Drill:
-    manifest = trial.archive.manifest if trial.archive else None
     chain = trial.archive.chain() if trial.archive else ()
-    raw_bytes = sum(member.raw_bytes for member in manifest.members) if manifest else 0
-    raw_bytes += sum(
-        member.raw_bytes
-        for link in chain[:-1]
-        for member in link.manifest.members
-        if member.kind == "journal"
-    )
-    tables = manifest.tables if manifest else ()
+    raw_bytes = read_size(trial.archive, len(chain) - 1) if trial.archive else 0
+    loaded = trial.loaded
+    tables = loaded.tables if loaded else ()
     return Drill(
         tenant=tenant.slug,
         tenant_id=str(tenant.id),
@@ -181,19 +195,13 @@ def _judged(
         rto_target_s=tenant.tier.rto_s,
         mb_per_s=round(raw_bytes / 1e6 / trial.seconds, 2),
         tables=len(tables),
-        rows=sum(table.rows or 0 for table in tables),
+        rows=loaded.rows if loaded else 0,
         files=trial.files,
         raw_bytes=raw_bytes,
         equal=not trial.problems,
-        not_compared=tuple(table.name for table in tables if table.rows is None),
+        not_compared=tuple(name for name, _ in tables if loaded and name not in loaded.verified),
         problems=trial.problems,
     )
-
-
-def _read(chain: tuple[Archive, ...]) -> Iterator[Member]:
-    """What a restore of the chain reads: all members of its last backup, and the journal of those before."""
-    for link in chain:
-        yield from (m for m in link.manifest.members if link is chain[-1] or m.kind == "journal")
 
 
 def _granularity(chain: tuple[Archive, ...]) -> Granularity:
@@ -234,22 +242,23 @@ def _alone(fleet: Fleet, tenant: Tenant) -> Generator[None]:
         yield
 
 
-def _swept(fleet: Fleet, tenant: Tenant) -> Iterator[str]:
-    if not _folder(fleet, tenant).exists():
-        return
-    try:
-        with _alone(fleet, tenant):
-            yield from _clear(fleet, tenant)
-    except TenantOpsError:
-        return  # its drill runs, or its server does not answer: the next sweep finds it again
+def _clear(fleet: Fleet, tenant: Tenant) -> list[str]:
+    """Take away what a killed drill left; for holders of the drill's lock."""
+    database, schema, folder = fleet.database(tenant), _schema(tenant), _folder(fleet, tenant)
+    left = [*drop_logins(database, tenant, DRILL)]
+    with database.transaction() as connection:
+        row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", (schema,)).fetchone()
+    if row and row[0]:
+        drop_schema(fleet, tenant, schema)
+        left.append(schema)
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        left.append(str(folder))
+    return left
 
 
-def _clear(fleet: Fleet, tenant: Tenant) -> tuple[str, ...]:
-    folder = _folder(fleet, tenant)
-    if not folder.exists():
-        return ()
-    shutil.rmtree(folder, ignore_errors=True)
-    return (str(folder),)
+def _schema(tenant: Tenant) -> str:
+    return f"{tenant.schema_name}{SCRATCH}"
 
 
 def _folder(fleet: Fleet, tenant: Tenant) -> Path:

@@ -15,6 +15,9 @@ OWNERS = ["team:tenant-operations"]
 TENANT_REGISTRY = dg.AssetKey("tenant_registry")
 FIXTURE_FILES = dg.AssetKey("fixture_files")
 TENANT = dg.AssetKey("tenant")
+FULL_BACKUP = dg.AssetKey(["backups", "full"])
+INCREMENTAL_BACKUP = dg.AssetKey(["backups", "incremental"])
+DRILL = dg.AssetKey("restore_drill")
 RESTORED = dg.AssetKey("restored_tenant")
 
 

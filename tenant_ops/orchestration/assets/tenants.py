@@ -4,6 +4,8 @@ import dagster as dg
 
 from tenant_ops.orchestration.assets.common import (
     FIXTURE_FILES,
+    FULL_BACKUP,
+    INCREMENTAL_BACKUP,
     OWNERS,
     RESTORED,
     TENANT,
@@ -34,7 +36,7 @@ SOURCES = [
     ),
     dg.AssetSpec(
         RESTORED,
-        deps=[dg.AssetKey(["backups", "full"])],
+        deps=[FULL_BACKUP, INCREMENTAL_BACKUP],
         description="A tenant restored from a backup, in place or under another id, by the job `restore`.",
         group_name="backups",
         kinds={"postgres"},
