@@ -65,7 +65,7 @@ COLUMNS = _with_rights(
     """
 SELECT a.attrelid, a.attnum, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull, a.attidentity, a.attgenerated, a.attislocal, <rights>,
-       a.attoptions, a.attstattarget, a.attstorage,
+       a.attoptions, a.attstattarget,
        CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END AS collation,
        CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage END AS storage,
        a.attcompression AS compression, d.oid AS default_oid, pg_get_expr(d.adbin, d.adrelid) AS default
@@ -161,14 +161,16 @@ ORDER BY c.relname
 """
 
 # The journal's own triggers belong to the journal: a restored schema gets new ones, or none. The copy that a
-# partition has of its parent's trigger is here only where it fires in another mode.
+# partition has of its parent's trigger is here only where it differs.
 TRIGGERS = """
 SELECT t.oid, t.tgname AS name, t.tgrelid, t.tgenabled, t.tgparentid,
        CASE WHEN t.tgparentid = 0 THEN pg_get_triggerdef(t.oid) END AS definition
 FROM pg_trigger t
 LEFT JOIN pg_trigger p ON p.oid = t.tgparentid
 WHERE t.tgrelid = ANY(%(tables)s) AND NOT t.tgisinternal
-  AND (t.tgparentid = 0 OR t.tgenabled <> p.tgenabled)
+  AND (t.tgparentid = 0 OR t.tgenabled <> p.tgenabled
+       OR EXISTS (SELECT FROM pg_description d
+                  WHERE d.classoid = 'pg_trigger'::regclass AND d.objoid = t.oid))
   AND NOT (starts_with(t.tgname, 'tenant_ops_journal_')
            AND (SELECT f.pronamespace FROM pg_proc f WHERE f.oid = t.tgfoid)
                IN (SELECT n.oid FROM pg_namespace n WHERE n.nspname = %(stage)s))

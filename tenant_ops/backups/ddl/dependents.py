@@ -29,7 +29,8 @@ def constraint_nodes(objects: Objects) -> Iterator[Node]:
             continue
         table = identifier(objects.schema.nspname, objects.name_of(row.conrelid))
         # A check or foreign key of a parent reaches its children; a key is made on each and then attached.
-        only = "ONLY " if row.contype in "pux" else ""
+        # The server attaches no index of an exclusion: those reach the partitions too.
+        only = "ONLY " if row.contype in "pu" else ""
         statements = [f"ALTER TABLE {only}{table} ADD CONSTRAINT {identifier(row.name)} {row.definition}"]
         if row.contype in "pux":
             statements += _index_settings(objects, indexes[row.conindid], table)
@@ -45,6 +46,7 @@ def constraint_nodes(objects: Objects) -> Iterator[Node]:
 def index_nodes(objects: Objects) -> Iterator[Node]:
     """Indexes that no constraint makes, and their attaching to a partitioned parent's index."""
     constrained = {row.conindid: row.oid for row in objects.constraints if row.contype in "pux"}
+    excluding = {row.conindid for row in objects.constraints if row.contype == "x"}
     names = {row.oid: row.name for row in objects.indexes}
     for row in objects.indexes:
         key = Key("pg_class", row.oid)
@@ -59,7 +61,7 @@ def index_nodes(objects: Objects) -> Iterator[Node]:
         else:
             continue
         for parent in objects.parents_of(row.oid):
-            if parent.inhparent not in names:
+            if parent.inhparent not in names or row.oid in excluding:
                 continue
             parent_made_by = Key("pg_class", parent.inhparent)
             if parent.inhparent in constrained:
@@ -166,6 +168,10 @@ def _other_subjects(objects: Objects) -> dict[tuple[str, int], str]:
     schema = objects.schema.nspname
     types = {row.oid: row.name for row in objects.types}
     found = {("pg_namespace", objects.schema.oid): f"SCHEMA {identifier(schema)}"}
+    for row in objects.triggers:
+        if row.tgparentid:
+            table = identifier(schema, objects.name_of(row.tgrelid))
+            found["pg_trigger", row.oid] = f"TRIGGER {identifier(row.name)} ON {table}"
     for row in objects.indexes:
         found["pg_class", row.oid] = f"INDEX {identifier(schema, row.name)}"
     for row in objects.sequences:
@@ -196,11 +202,11 @@ def _on_table(objects: Objects, key: Key, kind: str, row: Row, table: int, state
 
 
 def _is_declared_here(row: Row) -> bool:
-    if row.contype in "pux":
+    if row.contype in "pu":
         return True
     if row.contype == "n":
         return not row.convalidated and row.conislocal
-    if row.contype not in "cf" or row.conparentid:
+    if row.contype not in "cfx" or row.conparentid:
         return False
     return row.conislocal or not row.coninhcount
 

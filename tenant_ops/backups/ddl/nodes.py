@@ -31,7 +31,7 @@ PRIORITY = {
         (
             "collation", "type", "domain", "function", "procedure", "aggregate", "operator", "cast",
             "conversion", "text search dictionary", "text search configuration", "domain constraint",
-            "sequence", "table", "inheritance", "partition", "default", "sequence owner",
+            "sequence", "table", "inheritance", "partition", "column setting", "default", "sequence owner",
             "primary key", "constraint", "index", "index partition", "foreign key", "view",
             "materialized view", "rule", "trigger", "policy", "table setting", "statistics", "refresh",
             "comment",

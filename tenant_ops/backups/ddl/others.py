@@ -84,7 +84,7 @@ def _aggregate_options(row: Row) -> Iterator[str]:
         ("MSTYPE", row.mstype),
         ("MSSPACE", row.msspace or None),
         ("MFINALFUNC", row.mfinalfunc),
-        ("MFINALFUNC_EXTRA", "true" if row.mfinalextra else None),
+        ("MFINALFUNC_EXTRA", "true" if row.aggmfinalextra else None),
         ("MFINALFUNC_MODIFY", _FINAL_MODES[row.aggmfinalmodify] if row.aggmfinalmodify != usual else None),
         ("MINITCOND", None if row.minitcond is None else literal(row.minitcond)),
         ("SORTOP", row.sortop),

@@ -37,7 +37,8 @@ def needs_outside(
     needs = [
         Need(row.type, row.identity, tuple(row.object_names), tuple(row.object_args))
         for row in found
-        if row.type and row.object_names and row.object_names[0] not in ours
+        # A foreign key's index comes with its table, by whatever name.
+        if row.type and row.type != "index" and row.object_names and row.object_names[0] not in ours
     ]
     roles = set().union(*(row.role_names or () for row in objects.policies)) - set(names.values())
     needs += [Need("role", role, (role,), ()) for role in roles]
@@ -106,6 +107,6 @@ _KNOWN = frozenset(
     {
         "pg_class", "pg_type", "pg_proc", "pg_statistic_ext", "pg_default_acl", "pg_operator", "pg_collation",
         "pg_conversion", "pg_ts_dict", "pg_ts_config", "pg_ts_parser", "pg_ts_template", "pg_opclass",
-        "pg_opfamily",
+        "pg_opfamily", "pg_publication_namespace",
     }
 )  # fmt: skip

@@ -77,6 +77,10 @@ class Objects:
         """What a table or index inherits from or is a partition of."""
         return self._parents.get(relation, [])
 
+    def heirs_of(self, relation: int) -> list[int]:
+        """Tables of the schema that inherit from a table or are partitions of it."""
+        return self._heirs.get(relation, [])
+
     @cached_property
     def _columns(self) -> dict[int, list[Row]]:
         return _grouped(self.columns, "attrelid")
@@ -84,6 +88,11 @@ class Objects:
     @cached_property
     def _parents(self) -> dict[int, list[Row]]:
         return _grouped(self.inherits, "inhrelid")
+
+    @cached_property
+    def _heirs(self) -> dict[int, list[int]]:
+        heirs = _grouped(self.inherits, "inhparent")
+        return {parent: [row.inhrelid for row in rows] for parent, rows in heirs.items()}
 
 
 def read_objects(connection: psycopg.Connection, schema: str, stage: str, roles: Sequence[str]) -> Objects:

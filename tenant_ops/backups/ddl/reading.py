@@ -122,7 +122,7 @@ def _is_before_rows(node: Node) -> bool:
     """Whether it is made before the rows are loaded; with all it needs."""
     if node.kind == "domain constraint":
         return "NOT VALID" not in node.statements[0][-9:]
-    return node.kind in ("table", "partition", "inheritance")
+    return node.kind in ("table", "partition", "inheritance", "column setting")
 
 
 def _refreshed_in_order(nodes: dict[Key, Node]) -> dict[Key, Node]:

@@ -28,14 +28,18 @@ def table_nodes(objects: Objects) -> Iterator[Node]:
         family = Family(objects, table, columns)
         statements = (
             _create_table(objects, table, name, columns, identities.get(table.oid, {}), family),
-            *_column_settings(name, columns, family),
             *_nameless_not_nulls(objects, table, name, columns, family),
             *_identity_settings(objects, table, identities.get(table.oid, {})),
         )
         needs = frozenset(Key("pg_class", row.inhparent) for row in family.parents)
         yield Node(key, "table", table.name, statements, needs, subject=f"TABLE {name}")
         yield from _attachments(objects, table, name, key, family)
-        yield from _defaults(table, name, columns, key)
+        # An heir takes what its parents have when it is made; what they were given later it has not.
+        heirs = {Key("pg_class", oid) for oid in objects.heirs_of(table.oid)}
+        yield from _defaults(table, name, columns, frozenset({key, *heirs}))
+        if settings := tuple(_column_settings(name, columns)):
+            settings_key = Key("pg_class", table.oid, "columns")
+            yield Node(settings_key, "column setting", table.name, settings, frozenset({key, *heirs}))
         yield from _table_settings(table, name, key)
 
 
@@ -108,7 +112,7 @@ def view_nodes(objects: Objects) -> Iterator[Node]:
                 f"CREATE OR REPLACE VIEW {name} AS SELECT {', '.join(_nothing(column) for column in columns)}"
             )
             yield Node(key, "view", view.name, (create,), subject=f"VIEW {name}", stub=(stub,))
-            yield from _defaults(view, name, columns, key)
+            yield from _defaults(view, name, columns, frozenset({key}))
             continue
         options = _storage_options(view)
         options = f" WITH ({', '.join(options)})" if options else ""
@@ -244,31 +248,26 @@ def _attachments(objects: Objects, table: Row, name: str, key: Key, family: Fami
         )
 
 
-def _defaults(table: Row, name: str, columns: list[Row], key: Key) -> Iterator[Node]:
+def _defaults(table: Row, name: str, columns: list[Row], needs: frozenset[Key]) -> Iterator[Node]:
     for column in columns:
         if column.default is not None and not column.attgenerated:
             alter = f"ALTER TABLE ONLY {name} ALTER COLUMN {identifier(column.name)}"
             statement = f"{alter} SET DEFAULT {column.default}"
             default = Key("pg_attrdef", column.default_oid)
-            yield Node(default, "default", f"{table.name}.{column.name}", (statement,), frozenset({key}))
+            yield Node(default, "default", f"{table.name}.{column.name}", (statement,), needs)
 
 
-def _column_settings(name: str, columns: list[Row], family: Family | None = None) -> Iterator[str]:
+def _column_settings(name: str, columns: list[Row]) -> Iterator[str]:
     for column in columns:
         alter = f"ALTER TABLE ONLY {name} ALTER COLUMN {identifier(column.name)}"
-        parent = family.columns.get(column.name) if family and family.made_inheriting else None
-        if column.storage or (parent and parent.attstorage != column.attstorage):
-            yield f"{alter} SET STORAGE {_STORAGE[column.attstorage]}"
+        if column.storage:
+            yield f"{alter} SET STORAGE {_STORAGE[column.storage]}"
         if column.compression:
             yield f"{alter} SET COMPRESSION {_COMPRESSION[column.compression]}"
-        elif parent and parent.compression:
-            yield f"{alter} SET COMPRESSION DEFAULT"
         if column.attstattarget is not None and column.attstattarget >= 0:
             yield f"{alter} SET STATISTICS {column.attstattarget}"
         if column.attoptions:
             yield f"{alter} SET ({', '.join(_options(column.attoptions))})"
-        if parent and parent.default is not None and column.default is None:
-            yield f"{alter} DROP DEFAULT"
 
 
 def _identity_settings(objects: Objects, table: Row, identities: dict[int, Row]) -> Iterator[str]:
