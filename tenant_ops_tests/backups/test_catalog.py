@@ -137,13 +137,11 @@ def test_what_cannot_be_carried_is_said_by_plan_backup_and_restore(
     fleet: Fleet, small_tenant: Tenant, take: Take
 ) -> None:
     with fleet.session(small_tenant) as connection:
-        connection.execute("CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int)")
-        connection.execute('CREATE COLLATION mine FROM "C"')
+        connection.execute("SELECT lo_create(0)")
     (fleet.files(small_tenant) / "link").symlink_to("/etc/passwd")
-    expected = {"function total(integer)", "file link"}
+    expected = {"1 large objects of the tenant's roles", "file link"}
     named = {item.name for item in plan_backup(fleet, small_tenant).not_carried}
-    assert "function total(integer)" in named
-    assert any("collation" in name for name in named)
+    assert "1 large objects of the tenant's roles" in named
     plan = plan_restore(fleet, take(small_tenant), f"{small_tenant.slug}_copy")
     for name in expected:
         assert any(name in warning for warning in plan.warnings)
