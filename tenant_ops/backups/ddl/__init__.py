@@ -1,5 +1,6 @@
 """The definition of a schema: read from the catalogs, written as statements that fit any tenant."""
 
+from tenant_ops.backups.ddl.allowed import is_definition
 from tenant_ops.backups.ddl.outside import missing_needs
 from tenant_ops.backups.ddl.reading import read_definition
 from tenant_ops.backups.ddl.statements import (
@@ -19,6 +20,7 @@ __all__ = [
     "TableShape",
     "decode_statements",
     "encode_statements",
+    "is_definition",
     "missing_needs",
     "names_for",
     "read_definition",
