@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tenant_ops.backups import records
-from tenant_ops.backups.codec import Codec, compressor
+from tenant_ops.backups.codec import Codec, check_codec, compressor
+from tenant_ops.backups.containers import Format
 from tenant_ops.backups.crypto import (
     CIPHER,
     Bytes,
@@ -43,8 +44,11 @@ from tenant_ops.backups.layout import (
     Manifest,
     Member,
     MemberKind,
+    manifest_codec,
     member_path,
 )
+from tenant_ops.backups.stores import Folder, LocalFolder
+from tenant_ops.backups.stores.local import sync
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
@@ -61,12 +65,22 @@ class TenantKey:
 
 @dataclass(frozen=True)
 class Published:
-    """An archive that is complete and visible."""
+    """An archive that is complete and visible.
 
-    path: Path
+    Attributes:
+        where: Path or URL.
+        stored_bytes: Its size in the store.
+    """
+
+    where: str
     manifest: Manifest
     manifest_sha256: str
     stored_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies in a local store."""
+        return Path(self.where)
 
 
 class _PlainWriter:
@@ -133,7 +147,7 @@ class ArchiveWriter:
         self._partial.mkdir(mode=_FOLDER_MODE)
         self._header_sha256 = self._put(HEADER, records.encode(self._header))
         if tenant_key and self._key:
-            self._put(KEY_BLOCK, records.encode(_key_block(self._header, tenant_key, self._key)))
+            self._put(KEY_BLOCK, records.encode(key_block(self._header, tenant_key, self._key)))
 
     @contextmanager
     def member(
@@ -155,7 +169,8 @@ class ArchiveWriter:
         with self._create(path) as file:
             context = member_context(self._header.tenant_id, self._header.backup_id, path, kind)
             out = SealingWriter(file, key, context) if key else _PlainWriter(file)
-            writer = MemberWriter(out, used, self._level)
+            level = self._level if used == self._header.codec else check_codec(used)[1]
+            writer = MemberWriter(out, used, level)
             yield writer
             writer.finish()
         self.members.append(
@@ -175,26 +190,42 @@ class ArchiveWriter:
         with self.member(stem, kind, readable=readable) as member:
             member.write(content)
 
-    def publish(self, manifest: Manifest) -> Published:
+    def refer(self, member: Member, holder: str) -> None:
+        """Count a member among this archive's that lies in an earlier backup of the chain.
+
+        Args:
+            member: As the manifest of the parent has it.
+            holder: The parent, which holds it unless it refers to another itself.
+        """
+        self.members.append(replace(member, origin=member.origin or holder))
+
+    def publish(self, manifest: Manifest, into: Folder | None = None, kind: Format = "dir") -> Published:
         """Complete the archive and make it visible; survives a power cut once it returns.
 
         Args:
             manifest: Its members and header hash are filled in here.
+            into: The tenant's folder in a store; None is the local one it was written in.
+            kind: The format it gets there.
+
+        Raises:
+            OSError, StoreFailed: the store does not take it; `abandon` removes what was written.
         """
         members = tuple(self.members)
         manifest = replace(manifest, header_sha256=self._header_sha256, members=members)
-        with self.member(MANIFEST, "manifest", codec="none") as member:
+        with self.member(MANIFEST, "manifest", codec=manifest_codec(self._header)) as member:
             member.write(records.encode(manifest))
         sealed_manifest = self.members.pop()
         self._sync()
         completion = Completion(self._header.backup_id, self._header_sha256, sealed_manifest.stored_sha256)
         self._put(COMPLETE, records.encode(completion))
-        _sync_path(self._partial / COMPLETE)
-        _sync_path(self._partial)
-        self._partial.rename(self.path)
-        _sync_path(self.path.parent)
-        stored = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        return Published(self.path, manifest, sealed_manifest.stored_sha256, stored)
+        sync(self._partial / COMPLETE)
+        sync(self._partial)
+        stored = sum(file.stat().st_size for file in self._partial.rglob("*") if file.is_file())
+        folder = into or LocalFolder(self.path.parent)
+        container = folder.publish(self._partial, self._header.backup_id, kind)
+        if kind != "dir":
+            stored = folder.size(f"{self._header.backup_id}.{kind}") or stored
+        return Published(container.where, manifest, sealed_manifest.stored_sha256, stored)
 
     def abandon(self) -> None:
         """Remove what was written so far."""
@@ -216,9 +247,9 @@ class ArchiveWriter:
         """Everything to disk: a dozen syncs side by side share one journal commit (25 ms become 6)."""
         files = [path for folder in self._folders for path in folder.iterdir() if path.is_file()]
         with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
-            list(pool.map(_sync_path, files))
+            list(pool.map(sync, files))
         for folder in sorted(self._folders, reverse=True):
-            _sync_path(folder)
+            sync(folder)
 
 
 def key_context(header: Header, tenant_key_id: str) -> str:
@@ -226,20 +257,8 @@ def key_context(header: Header, tenant_key_id: str) -> str:
     return f"tenant_ops/1|backup-key|{header.tenant_id}|{header.backup_id}|{tenant_key_id}"
 
 
-def remove_partials(folder: Path) -> list[str]:
-    """Remove what killed backups left in a tenant's folder; the names removed.
-
-    Only for a caller that holds the tenant's backup lock: a running backup's directory looks the same.
-    """
-    if not folder.is_dir():
-        return []
-    left = sorted(path for path in folder.iterdir() if path.name.endswith(PARTIAL_SUFFIX))
-    for path in left:
-        shutil.rmtree(path)
-    return [path.name for path in left]
-
-
-def _key_block(header: Header, tenant_key: TenantKey, key: bytes) -> KeyBlock:
+def key_block(header: Header, tenant_key: TenantKey, key: bytes) -> KeyBlock:
+    """The key of a backup, wrapped by a key of the tenant."""
     return KeyBlock(
         version=VERSION,
         backup_id=header.backup_id,
@@ -248,11 +267,3 @@ def _key_block(header: Header, tenant_key: TenantKey, key: bytes) -> KeyBlock:
         wrapped_key=b64encode(wrap_key(key, tenant_key.secret, key_context(header, tenant_key.id))).decode(),
         key_check=key_check(key),
     )
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

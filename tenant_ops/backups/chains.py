@@ -5,9 +5,10 @@ schema. Not here: the journal itself (`journal/`), choosing what a new backup bu
 writing it (`taking.py`), everything else a restore does (`restoring.py`).
 """
 
+import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ class JournalNote:
 
     def encoded(self) -> dict[str, Any]:
         """As it stands in a manifest; empty when there is nothing to say."""
-        return asdict(self) if self.anchor else {}
+        return json.loads(records.encode(self)) if self.anchor else {}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ directory is (`Fleet.files`), sealing (`archive.py`).
 Packs are plain tar streams of about 64 MiB, so stock tools open them; the index says where each file is, its
 mode, time and hash, so a later backup can refer to it. Only regular files and directories are carried: links
 and devices are listed as not carried, and refused when an archive claims to hold one.
+
+A backup that builds on another packs what is new or changed; its index is whole. A file counts as unchanged
+when its size and time are, as rsync and every backup tool does; one whose time alone differs, or that was
+moved, is read and recognised by its hash.
 """
 
 import hashlib
@@ -13,7 +17,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -21,7 +25,7 @@ from typing import IO, cast
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import ArchiveWriter, MemberWriter
 from tenant_ops.backups.crypto import DamagedBackup
-from tenant_ops.backups.layout import NotCarried
+from tenant_ops.backups.layout import Member, NotCarried
 from tenant_ops.backups.reading import Archive
 from tenant_ops.platform.errors import OperationFailed
 
@@ -40,6 +44,7 @@ class FileEntry:
         size: Bytes; 0 for a directory.
         sha256: Of its content; None for a directory.
         pack: The member that holds it; None for a directory.
+        packed_as: Its name in the pack, where that is another: it was packed before it was moved there.
     """
 
     path: str
@@ -48,15 +53,29 @@ class FileEntry:
     size: int
     sha256: str | None
     pack: str | None
+    packed_as: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """Where its content lies: the pack, and its name there."""
+        return self.pack, self.packed_as or self.path
 
 
 @dataclass(frozen=True)
 class PackedFiles:
-    """What was packed."""
+    """What a backup holds of the files.
+
+    Attributes:
+        files: How many there are.
+        total_bytes: Their size.
+        not_carried: What cannot be in a backup.
+        referenced: The packs of earlier backups that hold some of them.
+    """
 
     files: int
     total_bytes: int
     not_carried: tuple[NotCarried, ...]
+    referenced: frozenset[str] = frozenset()
 
 
 def count_files(folder: Path) -> tuple[int, int]:
@@ -65,20 +84,41 @@ def count_files(folder: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def pack_files(folder: Path, archive: ArchiveWriter) -> PackedFiles:
-    """Write everything below `folder` into the archive.
+def count_changed(folder: Path, known: Sequence[FileEntry]) -> tuple[int, int]:
+    """How many files a backup that builds on these would have to read, and their bytes."""
+    before = {entry.path: entry for entry in known}
+    sizes = [
+        status.st_size
+        for path, status in _walk(folder, [])
+        if stat.S_ISREG(status.st_mode) and not _looks_like(before.get(path), status)
+    ]
+    return len(sizes), sum(sizes)
+
+
+def pack_files(
+    folder: Path, archive: ArchiveWriter, known: Sequence[FileEntry] = (), first: int = 1
+) -> PackedFiles:
+    """Write what is below `folder` and not yet `known` into the archive, and an index of everything.
 
     Files may grow while they are read (the bytes present at the start are taken); one that shrinks is an
     error, because what would be stored was never its content.
 
+    Args:
+        folder: The tenant's.
+        archive: Where to.
+        known: The index of the backup this one builds on.
+        first: Number of the first pack, past those of earlier backups of the chain.
+
     Raises:
         OperationFailed: a file cannot be read, or shrank; it is named.
     """
-    entries: list[FileEntry] = []
     refused: list[NotCarried] = []
     found = list(_walk(folder, refused))
     files = [(path, status) for path, status in found if stat.S_ISREG(status.st_mode)]
-    for number, pack in enumerate(_packs(files), 1):
+    entries = list(_unchanged(folder, files, known))
+    referenced = frozenset(entry.pack for entry in entries if entry.pack is not None)
+    kept = {entry.path for entry in entries}
+    for number, pack in enumerate(_packs([file for file in files if file[0] not in kept]), first):
         with archive.member(f"files/{number:04}.tar", "files") as member:
             packed = list(_write_pack(folder, pack, member))
         name = archive.members[-1].path
@@ -87,7 +127,49 @@ def pack_files(folder: Path, archive: ArchiveWriter) -> PackedFiles:
     if entries:
         entries.sort(key=lambda entry: entry.path)
         archive.add("files/index.json", "files-index", json.dumps([asdict(e) for e in entries]).encode())
-    return PackedFiles(len(files), sum(entry.size for entry in entries), tuple(refused))
+    count = sum(entry.pack is not None for entry in entries)
+    return PackedFiles(count, sum(entry.size for entry in entries), tuple(refused), referenced)
+
+
+def _unchanged(
+    folder: Path, files: list[tuple[str, os.stat_result]], known: Sequence[FileEntry]
+) -> Iterator[FileEntry]:
+    """The files whose content an earlier backup holds, as they are now called."""
+    before = {entry.path: entry for entry in known if entry.pack is not None}
+    by_content = {(entry.size, entry.sha256): entry for entry in before.values()}
+    sizes = {entry.size for entry in before.values()}
+    for path, status in files:
+        entry = before.get(path)
+        if entry is not None and _looks_like(entry, status):
+            yield replace(entry, mode=status.st_mode & 0o777)
+        elif status.st_size in sizes and (digest := _hash(folder / path)) is not None:
+            same = by_content.get(digest)
+            if same is not None:
+                pack, name = same.place
+                yield FileEntry(
+                    path=path,
+                    mode=status.st_mode & 0o777,
+                    mtime_ns=status.st_mtime_ns,
+                    size=same.size,
+                    sha256=same.sha256,
+                    pack=pack,
+                    packed_as=None if name == path else name,
+                )
+
+
+def _looks_like(entry: FileEntry | None, status: os.stat_result) -> bool:
+    return entry is not None and (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _hash(path: Path) -> tuple[int, str] | None:
+    """Size and hash of a file as it is read; None when it cannot be, which packing it will say."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
+    except OSError:
+        return None
 
 
 def unpack_files(archive: Archive, target: Path) -> int:
@@ -98,15 +180,19 @@ def unpack_files(archive: Archive, target: Path) -> int:
     """
     target.mkdir(parents=True, mode=0o700)
     index = read_index(archive)
-    waiting = {entry.path: entry for entry in index if entry.pack is not None}
+    waiting: dict[str, dict[str, list[FileEntry]]] = {}
+    for entry in index:
+        pack, name = entry.place
+        if pack is not None:
+            waiting.setdefault(pack, {}).setdefault(name, []).append(entry)
     for member in archive.manifest.members:
         if member.kind == "files":
             with archive.content(member) as content:
-                _extract(cast(IO[bytes], content), target, waiting, member.path)
-    if waiting:
-        raise DamagedBackup(
-            f"files of the index are in no pack: {sorted(waiting)[:5]}.", where="files/index.json"
-        )
+                wanted = waiting.get(member.path, {})
+                _extract(cast(IO[bytes], content), target, wanted, member)
+    missing = sorted(name for names in waiting.values() for name in names)
+    if missing:
+        raise DamagedBackup(f"files of the index are in no pack: {missing[:5]}.", where="files/index.json")
     for entry in sorted(index, key=lambda entry: entry.path, reverse=True):
         path = target / entry.path
         if entry.pack is None:
@@ -125,6 +211,8 @@ def read_index(archive: Archive) -> tuple[FileEntry, ...]:
     seen: set[str] = set()
     for entry in index:
         check_path(entry.path, member.path)
+        if entry.packed_as is not None:
+            check_path(entry.packed_as, member.path)
         if entry.path in seen:
             raise DamagedBackup(f"{entry.path!r} is there twice.", where=member.path)
         seen.add(entry.path)
@@ -246,19 +334,31 @@ class _Hashed:
         return piece
 
 
-def _extract(content: IO[bytes], target: Path, waiting: dict[str, FileEntry], where: str) -> None:
+def _extract(content: IO[bytes], target: Path, waiting: dict[str, list[FileEntry]], member: Member) -> None:
+    """Write the files that wait for this pack, under all names they have now.
+
+    The backup's own pack holds nothing else; that of an earlier one may hold files since changed or removed.
+    """
     try:
         with tarfile.open(fileobj=content, mode="r|") as tar:
             for header in tar:
-                entry = waiting.pop(header.name, None)
-                if not header.isreg() or entry is None or header.size != entry.size:
-                    raise DamagedBackup(f"{header.name!r} is not in the index as it is here.", where=where)
-                check_path(str(PurePosixPath(header.name)), where)
+                entries = waiting.pop(header.name, [])
+                if not entries and member.origin is not None:
+                    continue
+                if not entries or not header.isreg() or any(header.size != entry.size for entry in entries):
+                    raise DamagedBackup(
+                        f"{header.name!r} is not in the index as it is here.", where=member.path
+                    )
+                check_path(str(PurePosixPath(header.name)), member.path)
                 source = tar.extractfile(header)
                 assert source is not None  # a regular file has content
-                _write(source, target / entry.path, entry, where)
+                first, *others = entries
+                _write(source, target / first.path, first, member.path)
+                for entry in others:
+                    with (target / first.path).open("rb") as written:
+                        _write(written, target / entry.path, entry, member.path)
     except tarfile.TarError as error:
-        raise DamagedBackup(f"it is not a tar stream: {error}.", where=where) from None
+        raise DamagedBackup(f"it is not a tar stream: {error}.", where=member.path) from None
 
 
 def _write(source: IO[bytes], path: Path, entry: FileEntry, where: str) -> None:

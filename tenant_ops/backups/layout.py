@@ -196,6 +196,14 @@ def new_backup_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
+def manifest_codec(header: Header) -> Codec:
+    """How a backup's manifest is packed: that of a full one can be read as it is, others repeat most of it.
+
+    Packed by what every Python can unpack.
+    """
+    return "none" if header.parent is None else "gzip"
+
+
 def member_path(stem: str, codec: Codec, *, sealed: bool) -> str:
     """The file name of a member: its suffixes say what to undo, from right to left."""
     return f"{stem}{SUFFIXES[codec]}{SEALED_SUFFIX if sealed else ''}"

@@ -35,7 +35,6 @@ from tenant_ops.backups.layout import (
     KEY_BLOCK,
     MANIFEST,
     MEMBER_PATH,
-    SEALED_SUFFIX,
     VERSION,
     Completion,
     Header,
@@ -43,6 +42,8 @@ from tenant_ops.backups.layout import (
     Manifest,
     Member,
     MemberKind,
+    manifest_codec,
+    member_path,
 )
 from tenant_ops.platform.errors import InputError, NotAvailable
 
@@ -279,6 +280,15 @@ def open_archive(
     return opened
 
 
+def open_alone(container: Container, find_key: KeyFinder) -> Archive:
+    """Open a backup without those it builds on: for what its manifest says, not for what it holds.
+
+    Raises:
+        InputError, WrongKey, DamagedBackup: as `open_archive`.
+    """
+    return _open_one(container, find_key)
+
+
 def _open_one(container: Container, find_key: KeyFinder) -> Archive:
     header = read_header(container)
     completion = read_completion(container)
@@ -288,8 +298,7 @@ def _open_one(container: Container, find_key: KeyFinder) -> Archive:
             raise DamagedBackup(
                 f"the cipher {header.cipher!r} is not known.", where=f"{container.name}, {HEADER}"
             )
-        block = read_key_block(container)
-        key = _unwrap(header, block, find_key(container, header, block))
+        key = _find_key(container, header, find_key)
     document = _read_manifest(container, header, completion, key)
     where = f"{container.name}, {MANIFEST}"
     manifest = records.decode(Manifest, document, where)
@@ -313,7 +322,25 @@ def _check_link(archive: Archive, parent: Archive) -> None:
         raise DamagedBackup(f"it is sealed, but {parent.id}, which it builds on, is not.", where=where)
 
 
-def _unwrap(header: Header, block: KeyBlock, tenant_key: TenantKey) -> bytes:
+def _find_key(container: Container, header: Header, find_key: KeyFinder) -> bytes:
+    block = read_key_block(container)
+    try:
+        return unwrap(header, block, find_key(container, header, block))
+    except InputError:
+        again = read_key_block(container)
+        if again == block:
+            raise
+        # A rotation wrapped it anew, and destroyed the old key, between the two looks.
+        return unwrap(header, again, find_key(container, header, again))
+
+
+def unwrap(header: Header, block: KeyBlock, tenant_key: TenantKey) -> bytes:
+    """The key of a backup.
+
+    Raises:
+        WrongKey: the tenant's key at hand is another one than wrapped it.
+        DamagedBackup: what it wraps is not the key of this backup.
+    """
     if key_check(tenant_key.secret) != block.tenant_key_check:
         raise WrongKey(
             f"this backup was sealed with tenant key {block.tenant_key_id}, the key at hand is another.",
@@ -338,11 +365,21 @@ def _read_manifest(container: Container, header: Header, completion: Completion,
         stored = file.read(_MOST_MANIFEST_BYTES)
         if hashlib.sha256(stored).hexdigest() != completion.manifest_sha256:
             raise DamagedBackup("it is not the manifest that was completed.", where=where)
-        if key is None:
-            return stored
         file.seek(0)
-        context = member_context(header.tenant_id, header.backup_id, name, "manifest")
-        return OpeningReader(file, key, context, name=where).read()
+        source: Source = file
+        if key is not None:
+            context = member_context(header.tenant_id, header.backup_id, name, "manifest")
+            source = OpeningReader(file, key, context, name=where)
+        content = decompressed(manifest_codec(header), source)
+        document = bytearray()
+        try:
+            while len(document) <= _MOST_MANIFEST_BYTES and (piece := content.read(SEGMENT_BYTES)):
+                document += piece
+        except DECODING_ERRORS:
+            raise DamagedBackup("it does not decompress.", where=where) from None
+    if len(document) > _MOST_MANIFEST_BYTES:
+        raise DamagedBackup("it is larger than any manifest.", where=where)
+    return bytes(document)
 
 
 def _check_manifest(manifest: Manifest, header: Header, completion: Completion, where: str) -> None:
@@ -367,7 +404,7 @@ def _check_manifest(manifest: Manifest, header: Header, completion: Completion, 
 
 
 def _manifest_name(header: Header) -> str:
-    return f"{MANIFEST}{SEALED_SUFFIX}" if header.cipher is not None else MANIFEST
+    return member_path(MANIFEST, manifest_codec(header), sealed=header.cipher is not None)
 
 
 def _read_record(container: Container, name: str) -> bytes:

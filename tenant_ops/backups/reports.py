@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tenant_ops.backups.codec import Codec
+from tenant_ops.backups.containers import Format
 from tenant_ops.backups.layout import BackupType, NotCarried
 
 
@@ -68,7 +69,7 @@ class BackupRecord:
     store: str
     base_id: str | None = None
     depth: int = 0
-    format: str = "dir"
+    format: Format = "dir"
     fallback: bool = False
     anchor: dict[str, Any] | None = None
     journal_from: str | None = None
@@ -93,11 +94,21 @@ class BackupPlan:
     """What a backup would hold and where it would go.
 
     Attributes:
-        folder: Where the backup's directory will be made.
+        type: What will really be taken.
+        folder: The tenant's in the store.
+        store: The store it is meant for.
+        format: A folder, or which kind of file.
         tables: Name and estimated rows of each table.
-        estimated_bytes: Size of tables and files before compression.
+        estimated_bytes: Size of what it would hold itself, before compression: tables and files, or the
+            changes since its parent.
         free_bytes: Room on the target's file system; two plans that differ only here are equal.
         not_carried: What the schema holds and the backup will not.
+        instead_of: What was asked for, when that cannot be taken.
+        because: Why not, in a sentence.
+        parent: The backup it would build on.
+        changes: Entries of the journal since then.
+        journal: What becomes of the journal, in a sentence; empty where the tenant has none and needs none.
+        measure: Whether rows are read to be counted and hashed where the journal does not tell.
     """
 
     tenant: str
@@ -108,6 +119,8 @@ class BackupPlan:
     encrypted: bool
     key_id: str | None
     folder: str
+    store: str
+    format: Format
     tables: tuple[tuple[str, int], ...]
     statements: int
     files: int
@@ -115,11 +128,33 @@ class BackupPlan:
     free_bytes: int = field(compare=False)
     not_carried: tuple[NotCarried, ...]
     warnings: tuple[str, ...]
+    instead_of: BackupType | None = None
+    because: str | None = None
+    parent: str | None = None
+    changes: int | None = None
+    journal: str = ""
+    measure: bool = False
 
 
 @dataclass(frozen=True)
 class BackupReport:
-    """What a backup holds, and what it cost."""
+    """What a backup holds, and what it cost.
+
+    Attributes:
+        rows: Of the tables whose rows are known.
+        members: Files it consists of, those in earlier backups of its chain included.
+        raw_bytes: Content it holds itself, before compression.
+        stored_bytes: Size of its own files.
+        instead_of: What was asked for, when that could not be taken.
+        because: Why not, in a sentence.
+        parent: The backup it builds on.
+        depth: How many backups lie between it and the full one, itself counted.
+        changes: Entries of its journal segment.
+        journal: Whether the next backup can build on it, in a sentence.
+        store: The store it lies in.
+        format: A folder, or which kind of file.
+        fallback: It lies in the fallback store, and waits to be carried to the one it is meant for.
+    """
 
     tenant: str
     tenant_id: str
@@ -142,6 +177,15 @@ class BackupReport:
     not_carried: tuple[NotCarried, ...]
     warnings: tuple[str, ...]
     removed_leftovers: tuple[str, ...]
+    instead_of: BackupType | None = None
+    because: str | None = None
+    parent: str | None = None
+    depth: int = 0
+    changes: int = 0
+    journal: str = ""
+    store: str = ""
+    format: Format = "dir"
+    fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +194,10 @@ class VerifyReport:
 
     Attributes:
         level: `quick` compared stored hashes; `full` also decrypted, decompressed, counted and hashed rows.
+        chain: What was read back: the full backup first, this one last.
+        members: Files that were.
+        rows: In the backup, as far as it knows.
+        stored_bytes: Size of the files.
         problems: Each names the member; empty for a sound backup.
     """
 
@@ -158,6 +206,7 @@ class VerifyReport:
     path: str
     level: str
     sound: bool
+    chain: tuple[str, ...]
     members: int
     rows: int
     stored_bytes: int
@@ -167,110 +216,27 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class RebuildReport:
-    """What the catalog learnt from a store."""
+    """What the catalog learnt from stores.
 
-    root: str
+    Attributes:
+        stores: Which were looked through.
+        empty: Those of them with nothing at all in them; what the catalog says of these was left as it is.
+        found: Complete backups.
+        added: Those the catalog did not know.
+        forgotten: Records of backups that are gone.
+        unreadable: Backups that could not be opened, each with why.
+        broken: Backups that lack something they build on, each with what.
+        missing: Pinned or held ones that are gone; their records stay.
+    """
+
+    stores: tuple[str, ...]
+    empty: tuple[str, ...]
     found: int
     added: int
     forgotten: int
     unreadable: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RestorePlan:
-    """What a restore would do.
-
-    Attributes:
-        mode: `replace` the content of an existing tenant, or make a `new` one.
-        source: The tenant the backup is of.
-        replaces_rows: Estimated rows of the target that would be set aside.
-        conflicts: What forbids it; a plan with conflicts is not executed.
-        warnings: What an operator should know before agreeing.
-        manifest_sha256: The exact backup the plan was made for.
-    """
-
-    backup_id: str
-    path: str
-    source: str
-    target: str
-    mode: str
-    encrypted: bool
-    type: BackupType
-    taken_at: str
-    tables: tuple[tuple[str, int], ...]
-    rows: int
-    files: int
-    raw_bytes: int
-    replaces_rows: int
-    replaces_files: int
-    safety_backup: bool
-    free_bytes: int = field(compare=False)
-    conflicts: tuple[str, ...]
-    warnings: tuple[str, ...]
-    manifest_sha256: str
-
-
-@dataclass(frozen=True)
-class RestoreReport:
-    """What a restore did.
-
-    Attributes:
-        equal: Rows and content hash of every table are those of the backup.
-        previous_schema: The schema that was replaced, kept for `undo_restore`; None when there was none.
-        safety_backup: Id of the backup taken of the target before.
-        skipped: Statements that could not apply here, each with its reason.
-    """
-
-    backup_id: str
-    source: str
-    target: str
-    mode: str
-    created: bool
-    tables: int
-    rows: int
-    files: int
-    raw_bytes: int
-    equal: bool
-    previous_schema: str | None
-    safety_backup: str | None
-    skipped: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: float
-    mb_per_s: float
-
-
-@dataclass(frozen=True)
-class UndoReport:
-    """What taking back a restore did: `schema` is live again, what was restored is kept as `set_aside`."""
-
-    tenant: str
-    schema: str
-    set_aside: str
-    files_swapped: bool
-    version: str | None
-
-
-@dataclass(frozen=True)
-class TableComparison:
-    """One table on both sides; `rows` is -1 where it is missing."""
-
-    table: str
-    rows_left: int
-    rows_right: int
-    equal: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two tenants' content, table by table."""
-
-    left: str
-    right: str
-    tables: tuple[TableComparison, ...]
-    files_equal: bool
-    equal: bool
-    rows: int
-    seconds: float
+    broken: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)

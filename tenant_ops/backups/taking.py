@@ -1,49 +1,56 @@
-"""Taking a backup: plan it, then write it.
+"""Taking a backup: plan it, take it, note it.
 
-Here: the order of the work. Not here: its parts (`snapshot.py`, `content.py`, `files.py`, `archive.py`).
+Here: which type is really taken, the order of the work, what the catalog and the report say. Not here: what
+an archive holds (`writing.py`), what a backup builds on (`parents.py`), which store takes it (`placing.py`).
 
-The database's moment comes first, the files after it: a row may only name a file that exists, and files are
-written before the rows that name them.
+Whatever happens, chains stay whole: an anchor is noted in the journal before its backup is published, so a
+backup that is visible can be built on; and what was published but not entered in the catalog, because the
+process died in between, is entered by the next backup of the tenant before it chooses its parent. Killed
+before publishing, a backup leaves a note nobody asks for.
 """
 
-import errno
-import re
-import shutil
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from time import perf_counter
-
-import psycopg
+from typing import get_args
 
 from tenant_ops.audit import record as record_event
 from tenant_ops.backups import catalog
-from tenant_ops.backups.archive import ArchiveWriter, MemberWriter, Published, TenantKey, remove_partials
+from tenant_ops.backups.archive import ArchiveWriter, Published, TenantKey
+from tenant_ops.backups.chains import note_of
 from tenant_ops.backups.codec import check_codec
-from tenant_ops.backups.content import ROW_HASH, copy_out
-from tenant_ops.backups.ddl import TableShape, encode_statements
-from tenant_ops.backups.files import PackedFiles, count_files, pack_files
-from tenant_ops.backups.keys import keep_key_beside, sealing_key
-from tenant_ops.backups.layout import (
-    FORMAT,
-    VERSION,
-    Header,
-    Manifest,
-    SequenceValue,
-    TableContent,
-    new_backup_id,
-)
-from tenant_ops.backups.replaced import finish_interrupted
+from tenant_ops.backups.containers import check_format
+from tenant_ops.backups.files import count_changed, count_files, read_index
+from tenant_ops.backups.journal import ChainBroken, Health, foresee_segment, health, install, keep
+from tenant_ops.backups.keys import sealing_key
+from tenant_ops.backups.layout import FORMAT, VERSION, BackupType, Header, new_backup_id
+from tenant_ops.backups.parents import NoParent, Parent, enter_unknown, find_parent
+from tenant_ops.backups.placing import Placed, free_bytes, in_sentences, place
 from tenant_ops.backups.reports import BackupPlan, BackupRecord, BackupReport
-from tenant_ops.backups.snapshot import Snapshot, hold_snapshot, tenant_names
-from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, first_line
+from tenant_ops.backups.restoring.swapping import finish_interrupted
+from tenant_ops.backups.snapshot import Snapshot, hold_snapshot
+from tenant_ops.backups.stores import Folder
+from tenant_ops.backups.writing import write_changes, write_full
+from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.progress import SILENT, Progress
-from tenant_ops.platform.reports import dumps
 from tenant_ops.tenants import Fleet, State, Tenant
 
-_SHIPPED = Path(__file__).parent / "shipped"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+@dataclass(frozen=True)
+class _Taken:
+    """What was published, and how it came to be that.
+
+    Attributes:
+        because: Why it is not what was asked for.
+        problem: Why no backup can build on it although one should.
+    """
+
+    header: Header
+    published: Published
+    parent: Parent | None
+    started: datetime
+    because: str | None = None
+    problem: str = ""
 
 
 def plan_backup(
@@ -55,48 +62,72 @@ def plan_backup(
     level: int | None = None,
     encryption: bool | None = None,
     output_path: str | None = None,
+    archive_format: str = "dir",
+    measure: bool = False,
 ) -> BackupPlan:
     """Look at what a backup would hold; nothing is written.
 
     Args:
         fleet: The fleet.
         tenant: Whose backup; active or suspended.
-        backup_type: `full`.
+        backup_type: `full`; `incremental`, what was committed since the newest backup; `differential`, since
+            the newest full one. Where these cannot be had the plan is a full one, and says why.
         compression: `zstd`, `gzip` or `none`.
         level: Of the compression; None is the fastest that compresses well.
         encryption: None seals it with the tenant's key, as True does; False writes it in the clear.
-        output_path: Directory to write below; None is the configured store.
+        output_path: Store to write to, a directory or a URL; None is the configured one.
+        archive_format: `dir`, `zip`, `tar`, `tar.gz` or `tar.zst`.
+        measure: Also count and hash the rows of tables that changed: an incremental then says what a restore
+            of it must come to, and costs what reading these tables costs.
 
     Raises:
         InputError: an argument cannot be used, the tenant cannot be backed up, or there is no key.
-        NotAvailable: the type or the store is one of a later version.
+        NotAvailable: the driver of such stores is not installed.
     """
-    if backup_type != "full":
-        raise _unknown_type(backup_type)
+    asked = _checked_type(backup_type)
     codec, chosen_level = check_codec(compression, level)
     tenant.require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED, State.OFFBOARDING)
     key = sealing_key(fleet, tenant, encryption)
-    folder = catalog.tenant_folder(catalog.store_root(fleet, output_path), tenant.id)
+    kind = check_format(archive_format)
+    store = catalog.store_at(fleet, output_path)
+    folder = store.folder(str(tenant.id))
+    parent, because, changes = None, None, None
     with hold_snapshot(fleet, tenant) as snapshot:
         sizes = _sizes(snapshot)
         definition = snapshot.definition
-    files, file_bytes = count_files(fleet.files(tenant))
+        size = sum(size for _, size in sizes.values())
+        if asked != "full":
+            try:
+                parent = find_parent(fleet, tenant, asked, store.where, encrypted=key is not None)
+                changes, size = foresee_segment(snapshot, tenant, parent.anchor)
+            except (NoParent, ChainBroken) as error:
+                parent, because = None, _why(error)
+    files = fleet.files(tenant)
+    count, file_bytes = count_changed(files, read_index(parent.archive)) if parent else count_files(files)
     return BackupPlan(
         tenant=tenant.slug,
         tenant_id=str(tenant.id),
-        type="full",
+        type=asked if parent else "full",
         codec=codec,
         level=chosen_level,
         encrypted=key is not None,
         key_id=key.id if key else None,
-        folder=str(folder),
+        folder=folder.where,
+        store=store.where,
+        format=kind,
         tables=tuple((table.name, sizes.get(table.name, (0, 0))[0]) for table in definition.tables),
         statements=len(definition.statements),
-        files=files,
-        estimated_bytes=sum(size for _, size in sizes.values()) + file_bytes,
-        free_bytes=_free_bytes(folder),
+        files=count,
+        estimated_bytes=size + file_bytes,
+        free_bytes=free_bytes(folder.workshop),
         not_carried=definition.not_carried,
         warnings=definition.warnings,
+        instead_of=None if parent or asked == "full" else asked,
+        because=because,
+        parent=parent.archive.id if parent else None,
+        changes=changes,
+        journal=_foreseen_journal(fleet, tenant, asked, parent),
+        measure=measure,
     )
 
 
@@ -105,7 +136,9 @@ def execute_backup(
 ) -> BackupReport:
     """Write the backup; it is visible, in the store and in the catalog, only when it is complete.
 
-    Killed at any point, it leaves nothing that counts as a backup; the next one clears what is left.
+    What was planned is chosen again: where a backup was taken since, an incremental builds on that one; where
+    the chain broke since, a full one is taken and the report says why. Killed at any point, it leaves nothing
+    that looks like a backup and is none; the next one clears what is left.
 
     Args:
         fleet: The fleet.
@@ -118,21 +151,23 @@ def execute_backup(
         OperationFailed: the database or the file system refused; nothing is left behind.
     """
     tenant = fleet.registry.get(plan.tenant)
-    started, clock = fleet.clock(), perf_counter()
-    folder = Path(plan.folder)
+    clock = perf_counter()
+    taken: list[_Taken] = []
+
+    def write(folder: Folder) -> Published:
+        taken.append(_take(fleet, tenant, plan, key, folder, progress))
+        return taken[-1].published
+
     with fleet.lock(tenant, "backup"):
         key = sealing_key(fleet, tenant, plan.encrypted)
         if (key.id if key else None) != plan.key_id:
             raise InputError(
                 "its key changed since the plan.", where=f"tenant {tenant.slug}", fix="Plan again."
             )
-        with _explained(folder, tenant):
+        with in_sentences(catalog.store_at(fleet, plan.store).folder(plan.tenant_id), tenant, 0):
             finish_interrupted(fleet, tenant)
-            leftovers = remove_partials(folder)
-            if key:
-                keep_key_beside(fleet, tenant, key, folder)
-            published = _write(fleet, tenant, plan, key, started, progress)
-        record = _record(plan, published, started, fleet.clock(), reason)
+        placed = place(fleet, tenant, plan.store, key, write, needed_bytes=plan.estimated_bytes)
+        record = _record(plan, placed, taken[-1], fleet.clock(), reason)
         with fleet.control.transaction() as connection:
             catalog.add(connection, record)
             record_event(
@@ -143,10 +178,152 @@ def execute_backup(
                 action="backup.taken",
                 detail={"backup": record.id, "manifest": record.manifest_sha256, "reason": reason},
             )
-    seconds = perf_counter() - clock
-    manifest = published.manifest
+    return _report(plan, placed, taken[-1], record, perf_counter() - clock)
+
+
+def _take(
+    fleet: Fleet, tenant: Tenant, plan: BackupPlan, key: TenantKey | None, folder: Folder, progress: Progress
+) -> _Taken:
+    """Take what was asked for, or a full backup and why."""
+    asked = plan.instead_of or plan.type
+    because = None
+    enter_unknown(fleet, tenant, folder)
+    if asked != "full":
+        try:
+            parent = find_parent(fleet, tenant, asked, folder.store, encrypted=plan.encrypted)
+            return _write(fleet, tenant, plan, key, folder, progress, asked, parent)
+        except (NoParent, ChainBroken) as error:
+            because = _why(error)
+    wanted, problem = _ready_journal(fleet, tenant, asked)
+    taken = _write(fleet, tenant, plan, key, folder, progress, "full", None, journal=wanted)
+    return replace(taken, because=because, problem=problem or taken.problem)
+
+
+def _write(
+    fleet: Fleet,
+    tenant: Tenant,
+    plan: BackupPlan,
+    key: TenantKey | None,
+    folder: Folder,
+    progress: Progress,
+    backup_type: BackupType,
+    parent: Parent | None,
+    *,
+    journal: bool = False,
+) -> _Taken:
+    started = fleet.clock()
+    header = Header(
+        format=FORMAT,
+        version=VERSION,
+        tenant_id=plan.tenant_id,
+        backup_id=new_backup_id(started),
+        type=backup_type,
+        parent=parent.archive.id if parent else None,
+        created_at=started.astimezone(UTC).isoformat(),
+        codec=plan.codec,
+        cipher=None,
+    )
+    archive = ArchiveWriter(folder.workshop, header, tenant_key=key, level=plan.level)
+    problem = ""
+    try:
+        if parent is not None:
+            manifest = write_changes(
+                fleet, tenant, archive, header, parent, measure=plan.measure, progress=progress
+            )
+        else:
+            manifest, problem = write_full(fleet, tenant, archive, header, journal=journal, progress=progress)
+        anchor = note_of(manifest).anchor
+        if anchor is not None:
+            keep(fleet, tenant, anchor)
+        published = archive.publish(manifest, folder, plan.format)
+        return _Taken(header, published, parent, started, problem=problem)
+    except BaseException:
+        archive.abandon()
+        raise
+
+
+def _ready_journal(fleet: Fleet, tenant: Tenant, asked: BackupType) -> tuple[bool, str]:
+    """Have the journal follow every table where one is wanted; whether it does, and why not if it should."""
+    found = health(fleet, tenant)
+    if not _wants_journal(tenant, found, asked):
+        return False, ""
+    try:
+        if found.problems:
+            install(fleet, tenant)
+    except OperationFailed as error:
+        return False, str(error)
+    return True, ""
+
+
+def _wants_journal(tenant: Tenant, found: Health, asked: BackupType) -> bool:
+    """A journal that is there is kept; one is made where the tier or the request asks for it."""
+    lives = tenant.state in (State.ACTIVE, State.SUSPENDED)
+    return found.installed or (lives and (asked != "full" or tenant.tier.keeps_journal))
+
+
+def _foreseen_journal(fleet: Fleet, tenant: Tenant, asked: BackupType, parent: Parent | None) -> str:
+    if parent is not None:
+        return "goes on"
+    found = health(fleet, tenant)
+    if not _wants_journal(tenant, found, asked):
+        return ""
+    if not found.installed:
+        return "will be installed: every change of rows is logged from then on"
+    return f"will be mended: {found.problems[0]}" if found.problems else "begins anew with this backup"
+
+
+def _why(error: NoParent | ChainBroken) -> str:
+    return f"{error}." if isinstance(error, NoParent) else error.problem
+
+
+def _record(
+    plan: BackupPlan, placed: Placed, taken: _Taken, finished: datetime, reason: str | None
+) -> BackupRecord:
+    published, manifest = placed.published, placed.published.manifest
+    own = [member for member in manifest.members if member.origin is None]
+    note = note_of(manifest)
+    parent = taken.parent.record if taken.parent else None
+    return BackupRecord(
+        id=manifest.backup_id,
+        tenant_id=manifest.tenant_id,
+        tenant=plan.tenant,
+        type=taken.header.type,
+        parent=taken.header.parent,
+        path=published.where,
+        codec=plan.codec,
+        encrypted=plan.encrypted,
+        key_id=plan.key_id,
+        manifest_sha256=published.manifest_sha256,
+        version=manifest.tenant["version"],
+        tables=len(manifest.tables),
+        rows=manifest.rows,
+        raw_bytes=sum(member.raw_bytes for member in own),
+        stored_bytes=published.stored_bytes,
+        started_at=taken.started.isoformat(),
+        finished_at=finished.isoformat(),
+        taken_at=manifest.taken_at,
+        store=placed.store,
+        format=plan.format,
+        fallback=placed.fallback,
+        base_id=parent.base_id if parent else manifest.backup_id,
+        depth=parent.depth + 1 if parent else 0,
+        anchor=asdict(note.anchor) if note.anchor else None,
+        journal_from=taken.parent.anchor.taken_at if taken.parent else None,
+        journal_to=note.anchor.taken_at if note.anchor else None,
+        changes=note.segment.entries if note.segment else 0,
+        referenced_bytes=sum(member.stored_bytes for member in manifest.members if member.origin is not None),
+        reason=reason,
+    )
+
+
+def _report(
+    plan: BackupPlan, placed: Placed, taken: _Taken, record: BackupRecord, seconds: float
+) -> BackupReport:
+    manifest = placed.published.manifest
+    asked = plan.instead_of or plan.type
+    goes_on = "the next backup can build on this one" if record.anchor else ""
     return BackupReport(
-        tenant=tenant.slug,
+        tenant=record.tenant,
         tenant_id=record.tenant_id,
         backup_id=record.id,
         type=record.type,
@@ -165,155 +342,17 @@ def execute_backup(
         mb_per_s=round(record.raw_bytes / 1e6 / seconds, 2),
         manifest_sha256=record.manifest_sha256,
         not_carried=manifest.not_carried,
-        warnings=manifest.warnings,
-        removed_leftovers=tuple(leftovers),
-    )
-
-
-def _write(
-    fleet: Fleet,
-    tenant: Tenant,
-    plan: BackupPlan,
-    key: TenantKey | None,
-    started: datetime,
-    progress: Progress,
-) -> Published:
-    header = Header(
-        format=FORMAT,
-        version=VERSION,
-        tenant_id=plan.tenant_id,
-        backup_id=new_backup_id(started),
-        type=plan.type,
-        parent=None,
-        created_at=started.astimezone(UTC).isoformat(),
-        codec=plan.codec,
-        cipher=None,
-    )
-    archive = ArchiveWriter(Path(plan.folder), header, tenant_key=key, level=plan.level)
-    try:
-        for name in ("RESTORE.md", "restore.py"):
-            archive.add(name, "readme", (_SHIPPED / name).read_bytes(), readable=True)
-        with hold_snapshot(fleet, tenant) as snapshot:
-            archive.add("schema/statements.json", "schema", encode_statements(snapshot.definition.statements))
-            tables = tuple(
-                _write_table(snapshot, archive, progress, number, table)
-                for number, table in enumerate(snapshot.definition.tables, 1)
-            )
-            sequences = snapshot.sequences()
-        packed = pack_files(fleet.files(tenant), archive)
-        archive.add("config/config.json", "config", _config(tenant))
-        return archive.publish(_manifest(header, tenant, snapshot, tables, sequences, packed))
-    except BaseException:
-        archive.abandon()
-        raise
-
-
-def _write_table(
-    snapshot: Snapshot, archive: ArchiveWriter, progress: Progress, number: int, table: TableShape
-) -> TableContent:
-    task = f"back up {table.name}"
-    before = len(archive.members)
-    progress.start(task)
-    try:
-        # The member is made with the first rows: of 1,000 small tenants most tables are empty.
-        with ExitStack() as opened:
-            member: MemberWriter | None = None
-
-            def write(text: bytes, rows: int) -> None:
-                nonlocal member
-                if member is None:
-                    stem = f"data/{number:04}-{_safe(table.name)}.copy"
-                    member = opened.enter_context(archive.member(stem, "data"))
-                member.write(text)
-                progress.advance(task, rows, bytes=len(text))
-
-            content = copy_out(snapshot.connection, snapshot.table(table.name), table.columns, write)
-    finally:
-        progress.finish(task)
-    parts = tuple(part.path for part in archive.members[before:])
-    return TableContent(table.name, table.columns, content.rows, content.content_hash, parts)
-
-
-def _manifest(
-    header: Header,
-    tenant: Tenant,
-    snapshot: Snapshot,
-    tables: tuple[TableContent, ...],
-    sequences: tuple[SequenceValue, ...],
-    packed: PackedFiles,
-) -> Manifest:
-    definition = snapshot.definition
-    return Manifest(
-        version=VERSION,
-        tenant_id=header.tenant_id,
-        backup_id=header.backup_id,
-        header_sha256="",
-        parent_manifest_sha256=None,
-        taken_at=snapshot.taken_at,
-        snapshot=snapshot.id,
-        server=snapshot.server,
-        tenant={
-            "slug": tenant.slug,
-            "key": tenant.key,
-            "tier": tenant.tier_name,
-            "version": tenant.version,
-            "names": tenant_names(tenant),
-        },
-        schema_sha256=definition.fingerprint,
-        row_hash=ROW_HASH,
-        members=(),
-        tables=tables,
-        sequences=sequences,
-        extensions=definition.extensions,
-        not_carried=(*definition.not_carried, *packed.not_carried),
-        warnings=definition.warnings,
-        files=packed.files,
-        file_bytes=packed.total_bytes,
-    )
-
-
-def _record(
-    plan: BackupPlan, published: Published, started: datetime, finished: datetime, reason: str | None
-) -> BackupRecord:
-    manifest = published.manifest
-    return BackupRecord(
-        id=manifest.backup_id,
-        tenant_id=manifest.tenant_id,
-        tenant=plan.tenant,
-        type=plan.type,
-        parent=None,
-        path=str(published.path),
-        codec=plan.codec,
-        encrypted=plan.encrypted,
-        key_id=plan.key_id,
-        manifest_sha256=published.manifest_sha256,
-        version=manifest.tenant["version"],
-        tables=len(manifest.tables),
-        rows=manifest.rows,
-        raw_bytes=sum(member.raw_bytes for member in manifest.members),
-        stored_bytes=published.stored_bytes,
-        started_at=started.isoformat(),
-        finished_at=finished.isoformat(),
-        taken_at=manifest.taken_at,
-        store=str(Path(plan.folder).parent),
-        base_id=manifest.backup_id,
-        reason=reason,
-    )
-
-
-def _config(tenant: Tenant) -> bytes:
-    """What the registry holds of the tenant. Credentials are not here: a restored tenant keeps its own."""
-    return dumps(
-        {
-            "slug": tenant.slug,
-            "display_name": tenant.display_name,
-            "tier": tenant.tier_name,
-            "state": tenant.state,
-            "placement": tenant.placement,
-            "version": tenant.version,
-            "admin_email": tenant.admin_email,
-            "config": tenant.config,
-        }
+        warnings=(*placed.warnings, *manifest.warnings, *filter(None, [taken.problem])),
+        removed_leftovers=placed.leftovers,
+        instead_of=asked if asked != record.type else None,
+        because=taken.because,
+        parent=record.parent,
+        depth=record.depth,
+        changes=record.changes,
+        journal="no backup can build on this one" if taken.problem else goes_on,
+        store=record.store,
+        format=record.format,
+        fallback=record.fallback,
     )
 
 
@@ -331,41 +370,12 @@ def _sizes(snapshot: Snapshot) -> dict[str, tuple[int, int]]:
     return {name: (count, size) for name, count, size in rows}
 
 
-def _unknown_type(backup_type: str) -> InputError | NotAvailable:
-    if backup_type in ("incremental", "differential"):
-        return NotAvailable(
-            f"{backup_type} backups need the change journal, which this version does not keep.",
-            where="backup type",
-            fix="Use full.",
-        )
-    return InputError(f"{backup_type!r} is not a type of backup.", where="backup type", fix="Use full.")
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
-
-
-def _free_bytes(folder: Path) -> int:
-    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
-    return shutil.disk_usage(existing).free
-
-
-@contextmanager
-def _explained(folder: Path, tenant: Tenant) -> Generator[None]:
-    """What the file system or the database says, as a sentence with the tenant's name and a remedy."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in _NO_ROOM
-        room = f" ({_free_bytes(folder):,} bytes are free)" if full else ""
-        raise OperationFailed(
-            f"the backup could not be written: {error.strerror}{room}; nothing of it was kept.",
-            where=f"tenant {tenant.slug}, {folder}",
-            fix="Free some room or choose another --output-path."
-            if full
-            else "Check the path and its rights.",
-        ) from error
-    except psycopg.Error as error:
-        raise OperationFailed(
-            f"the database refused: {first_line(error)}.", where=f"tenant {tenant.slug}"
-        ) from error
+def _checked_type(name: str) -> BackupType:
+    for known in get_args(BackupType):
+        if name == known:
+            return known
+    raise InputError(
+        f"{name!r} is not a type of backup.",
+        where="backup type",
+        fix=f"Use one of: {', '.join(get_args(BackupType))}.",
+    )
