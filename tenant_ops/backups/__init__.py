@@ -4,25 +4,26 @@
 `docs/backup-format.md`; `ddl/` the definition of a schema; `catalog.py` which backups there are.
 """
 
-from tenant_ops.backups.catalog import find_backup, list_backups, rebuild
+from tenant_ops.backups.catalog import find_backup, list_backups
+from tenant_ops.backups.comparing import Comparison, TableComparison, compare
 from tenant_ops.backups.crypto import DamagedBackup, WrongKey
-from tenant_ops.backups.keys import forget_keys
-from tenant_ops.backups.restoring.swapping import discard_replaced, undo_restore
+from tenant_ops.backups.exporting import ExportPlan, ExportReport, export_key, plan_export
+from tenant_ops.backups.lineage import ChainView, chains
+from tenant_ops.backups.rebuilding import rebuild
 from tenant_ops.backups.reports import (
     BackupPlan,
     BackupRecord,
     BackupReport,
-    Comparison,
     RebuildReport,
-    RestorePlan,
-    RestoreReport,
     RetentionDecision,
     RetentionReport,
-    TableComparison,
-    UndoReport,
     VerifyReport,
 )
-from tenant_ops.backups.restoring.executing import execute_restore, plan_restore
+from tenant_ops.backups.restoring.executing import execute_restore
+from tenant_ops.backups.restoring.moments import parse_time
+from tenant_ops.backups.restoring.planning import plan_restore, plan_restore_to
+from tenant_ops.backups.restoring.reports import RestorePlan, RestoreReport, TableDifference, UndoReport
+from tenant_ops.backups.restoring.undoing import discard_replaced, undo_restore
 from tenant_ops.backups.retention import (
     RetentionPolicy,
     execute_retention,
@@ -34,46 +35,79 @@ from tenant_ops.backups.retention import (
     remove_backup,
     require_no_hold,
 )
-from tenant_ops.backups.safety import forget_tenant, safety_copy
+from tenant_ops.backups.rotating import (
+    KeyProblem,
+    RotationPlan,
+    RotationReport,
+    execute_rotation,
+    plan_rotation,
+)
+from tenant_ops.backups.rotating_master import (
+    MasterRotationPlan,
+    MasterRotationReport,
+    execute_master_rotation,
+    plan_master_rotation,
+)
+from tenant_ops.backups.safety import safety_copy
+from tenant_ops.backups.shredding import ShredReport, shred
 from tenant_ops.backups.taking import execute_backup, plan_backup
-from tenant_ops.backups.verifying import compare, verify_backup
+from tenant_ops.backups.verifying import verify_backup, verify_backups
 
 __all__ = [
     "BackupPlan",
     "BackupRecord",
     "BackupReport",
+    "ChainView",
     "Comparison",
     "DamagedBackup",
+    "ExportPlan",
+    "ExportReport",
+    "KeyProblem",
+    "MasterRotationPlan",
+    "MasterRotationReport",
     "RebuildReport",
     "RestorePlan",
     "RestoreReport",
     "RetentionDecision",
     "RetentionPolicy",
     "RetentionReport",
+    "RotationPlan",
+    "RotationReport",
+    "ShredReport",
     "TableComparison",
+    "TableDifference",
     "UndoReport",
     "VerifyReport",
     "WrongKey",
+    "chains",
     "compare",
     "discard_replaced",
     "execute_backup",
+    "execute_master_rotation",
     "execute_restore",
     "execute_retention",
+    "execute_rotation",
+    "export_key",
     "find_backup",
-    "forget_keys",
-    "forget_tenant",
     "hold",
     "list_backups",
+    "parse_time",
     "pin",
     "plan_backup",
+    "plan_export",
+    "plan_master_rotation",
     "plan_restore",
+    "plan_restore_to",
     "plan_retention",
+    "plan_rotation",
     "prune_journal",
     "rebuild",
     "release",
     "remove_backup",
     "require_no_hold",
     "safety_copy",
+    "shred",
     "undo_restore",
     "verify_backup",
+    "verify_backups",
 ]

@@ -1,10 +1,11 @@
 """The catalog: which backups there are. A convenience; the store alone is the truth.
 
-Here: records in the control plane, and rebuilding them from a store. Not here: reading archives
-(`reading.py`), removing them (`retention.py`).
+Here: records in the control plane, opening and removing the backups they name. Not here: making them again
+from the stores (`rebuilding.py`), reading archives (`reading.py`), which ones go (`retention/`).
 """
 
-import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +18,14 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from tenant_ops.audit import record as record_event
-from tenant_ops.backups.containers import Container, Directory
+from tenant_ops.backups.containers import Container
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.keys import key_finder
-from tenant_ops.backups.layout import BACKUP_ID, COMPLETE
-from tenant_ops.backups.reading import Archive, open_archive, read_header, read_key_block
-from tenant_ops.backups.reports import BackupRecord, RebuildReport
+from tenant_ops.backups.layout import COMPLETE
+from tenant_ops.backups.reading import Archive, open_archive, read_header
+from tenant_ops.backups.recording import record_of
+from tenant_ops.backups.reports import BackupRecord
+from tenant_ops.backups.stores import Folder, Store, container_at, open_store
 from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, TenantOpsError
 from tenant_ops.tenants import Fleet, Tenant
 
@@ -68,6 +71,21 @@ _COLUMNS = (
 )
 
 
+def store_at(fleet: Fleet, where: str | None = None) -> Store:
+    """The store at a path or URL; the configured one when left out.
+
+    Raises:
+        InputError: the URL is of no known kind or holds a secret.
+        NotAvailable: the driver of such stores is not installed.
+    """
+    return open_store(where or fleet.settings.backup_path, fleet.settings.home / "backup-spool")
+
+
+def folder_of(fleet: Fleet, backup: BackupRecord) -> Folder:
+    """The folder of a store a backup lies in."""
+    return store_at(fleet, backup.store).folder(backup.tenant_id)
+
+
 def store_root(fleet: Fleet, output_path: str | None = None) -> Path:
     """The directory backups go to.
 
@@ -98,24 +116,23 @@ def list_backups(fleet: Fleet, tenant: Tenant | UUID | None = None) -> tuple[Bac
             if tenant_id
             else _select(connection)
         )
-    return tuple(_as_found(row) for row in rows)
+    return _as_found(fleet, rows)
 
 
 def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
-    """The backup of an id, an id's beginning, or a path.
+    """The backup of an id, an id's beginning, a path, or a URL.
 
     Raises:
         InputError: there is none, or several begin like that.
         DamagedBackup: there is one at the path, but it is not what was written.
     """
-    path = Path(reference).expanduser()
-    if path.is_dir():
-        return _at_path(fleet, path.resolve())
+    if "://" in reference or Path(reference).expanduser().exists():
+        return _at(fleet, container_at(reference))
     with fleet.control.transaction() as connection:
         rows = _select(connection, "starts_with(id, %(id)s)", id=reference)
     exact = [row for row in rows if row.id == reference] or rows
     if len(exact) == 1:
-        return _as_found(exact[0])
+        return _as_found(fleet, exact)[0]
     if exact:
         raise InputError(f"{len(exact)} backups begin with {reference!r}.", fix="Give more of the id.")
     raise InputError(
@@ -131,7 +148,7 @@ def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:
         InputError: it is not there, or its key is not at hand.
         DamagedBackup: it is not what was written, or not what the catalog recorded.
     """
-    archive = _open(fleet, container_at(backup.path))
+    archive = open_container(fleet, container_at(backup.path))
     if archive.manifest_sha256 != backup.manifest_sha256:
         raise DamagedBackup(
             "it was replaced: it is sound in itself, but not the backup that was recorded.",
@@ -141,21 +158,38 @@ def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:
     return archive
 
 
-def container_at(where: str) -> Container:
-    """The place a catalog record names."""
-    return Directory(Path(where))
+def open_container(
+    fleet: Fleet, container: Container, elsewhere: Mapping[str, Container] | None = None
+) -> Archive:
+    """Open what lies in a container, with the chain it builds on; see `reading.open_archive` for errors.
+
+    Args:
+        fleet: The fleet.
+        container: Where it lies.
+        elsewhere: Where backups lie that the catalog may not know yet.
+    """
+    return open_archive(
+        container, key_finder(fleet), lambda child, parent: parent_of(fleet, child, parent, elsewhere or {})
+    )
 
 
-def _open(fleet: Fleet, container: Container) -> Archive:
-    def find_parent(container: Container, backup_id: str) -> Container:
-        beside = container.sibling(backup_id)
-        if beside.size(COMPLETE) is not None:
-            return beside
-        with fleet.control.transaction() as connection:
-            known = _select(connection, "id = %(id)s", id=backup_id)
-        return container_at(known[0].path) if known else beside
+def parent_of(
+    fleet: Fleet, container: Container, parent: str, elsewhere: Mapping[str, Container]
+) -> Container:
+    """Where a backup lies that the one in `container` builds on: beside it, or in another store."""
+    beside = container.sibling(parent)
+    if is_complete(beside):
+        return beside
+    if parent in elsewhere:
+        return elsewhere[parent]
+    with fleet.control.transaction() as connection:
+        known = _select(connection, "id = %(id)s", id=parent)
+    return container_at(known[0].path) if known else beside
 
-    return open_archive(container, key_finder(fleet), find_parent)
+
+def is_complete(container: Container) -> bool:
+    """Whether there is a backup."""
+    return container.size(COMPLETE) is not None
 
 
 def add(connection: psycopg.Connection, record: BackupRecord) -> bool:
@@ -212,14 +246,12 @@ def remove(fleet: Fleet, backup: BackupRecord, *, why: str) -> None:
 
     Raises:
         OperationFailed: it is pinned or held, or another backup builds on it.
-        OSError: the store refused; the removal can be repeated.
+        OSError: the file system refused; the removal can be repeated.
+        StoreFailed: the store refused; likewise.
     """
     with fleet.control.transaction() as connection:
         _claim(connection, backup, fleet.clock())
-    path = Path(backup.path)
-    (path / COMPLETE).unlink(missing_ok=True)
-    if path.is_dir():
-        shutil.rmtree(path)
+    folder_of(fleet, backup).remove(backup.id)
     with fleet.control.transaction() as connection:
         connection.execute("DELETE FROM tenant_ops.backup WHERE id = %s", (backup.id,))
         record_event(
@@ -256,70 +288,31 @@ def _claim(connection: psycopg.Connection, backup: BackupRecord, at: datetime) -
     )
 
 
-def rebuild(fleet: Fleet, root: Path | None = None) -> RebuildReport:
-    """Enter every complete backup of a store, and forget those of this store whose directory is gone.
-
-    Backups that cannot be opened (another master key, damage) are named, not entered.
-    """
-    root = root or store_root(fleet)
-    records: list[BackupRecord] = []
-    unreadable: list[str] = []
-    for path in sorted(root.glob("*/*")):
-        if BACKUP_ID.match(path.name) and (path / COMPLETE).is_file():
-            try:
-                records.append(_read_record(fleet, path))
-            except TenantOpsError as error:
-                unreadable.append(f"{path.name}: {error}")
-    with fleet.control.transaction() as connection:
-        added = sum(add(connection, record) for record in records)
-        gone = [
-            row.id
-            for row in _select(connection)
-            if Path(row.path).is_relative_to(root) and not (Path(row.path) / COMPLETE).is_file()
-        ]
-        connection.execute("DELETE FROM tenant_ops.backup WHERE id = ANY(%s)", (gone,))
-    return RebuildReport(str(root), len(records) + len(unreadable), added, len(gone), tuple(unreadable))
-
-
-def _at_path(fleet: Fleet, path: Path) -> BackupRecord:
-    header = read_header(Directory(path))
+def _at(fleet: Fleet, container: Container) -> BackupRecord:
+    header = read_header(container)
     with fleet.control.transaction() as connection:
         rows = _select(connection, "id = %(id)s", id=header.backup_id)
     # A copy is the backup wherever it lies; `open_backup` compares its hash with the recorded one.
-    return replace(rows[0], path=str(path)) if rows else _read_record(fleet, path)
+    if rows:
+        return replace(rows[0], path=container.where, format=container.format)
+    return record_of(open_container(fleet, container))
 
 
-def _read_record(fleet: Fleet, path: Path) -> BackupRecord:
-    archive = _open(fleet, Directory(path))
-    header, manifest = archive.header, archive.manifest
-    key_id = read_key_block(archive.container).tenant_key_id if header.cipher else None
-    finished = manifest.taken_at
-    return BackupRecord(
-        id=header.backup_id,
-        tenant_id=header.tenant_id,
-        tenant=str(manifest.tenant.get("slug", "")),
-        type=header.type,
-        parent=header.parent,
-        path=str(path),
-        codec=header.codec,
-        encrypted=header.cipher is not None,
-        key_id=key_id,
-        manifest_sha256=archive.manifest_sha256,
-        version=manifest.tenant.get("version"),
-        tables=len(manifest.tables),
-        rows=manifest.rows,
-        raw_bytes=sum(member.raw_bytes for member in manifest.members if member.origin is None),
-        stored_bytes=sum(member.stored_bytes for member in manifest.members if member.origin is None),
-        started_at=header.created_at,
-        finished_at=finished,
-        taken_at=manifest.taken_at,
-        store=str(path.parent.parent),
-        base_id=header.backup_id,
+def _as_found(fleet: Fleet, records: Sequence[BackupRecord]) -> tuple[BackupRecord, ...]:
+    """The records, with whether each is still there; each folder is looked through once."""
+    there = {
+        (record.store, record.tenant_id): frozenset[str]() for record in records if record.removing_at is None
+    }
+    for store, tenant_id in there:
+        # A store that does not answer makes its backups missing, not the list of all others.
+        with suppress(TenantOpsError, OSError):
+            there[store, tenant_id] = frozenset(store_at(fleet, store).folder(tenant_id).backups())
+    return tuple(
+        replace(record, present=record.id in there.get((record.store, record.tenant_id), ()))
+        if record.removing_at is None
+        else replace(record, present=False)
+        for record in records
     )
-
-
-def _as_found(record: BackupRecord) -> BackupRecord:
-    return replace(record, present=record.removing_at is None and (Path(record.path) / COMPLETE).is_file())
 
 
 def _select(

@@ -10,7 +10,7 @@ against an attacker: that is what sealing is for. CPU per million rows of 386 by
 """
 
 import select
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -84,16 +84,27 @@ def copy_in(
 
 def content_of(*sources: Source) -> Content:
     """Count and hash COPY text that is not in a database; the sources are the parts of one table."""
+    return content_of_rows(rows_in(*sources))
+
+
+def content_of_rows(batches: Iterable[Sequence[bytes]]) -> Content:
+    """Count and hash lines of COPY text."""
     total = rows = 0
+    for lines in batches:
+        rows += len(lines)
+        total += sum(map(xxh3_128_intdigest, lines))
+    return Content(rows, _hex(total))
+
+
+def rows_in(*sources: Source) -> Iterator[list[bytes]]:
+    """The lines of COPY text in batches; the sources are the parts of one table."""
     rest = b""
     for source in sources:
         while piece := source.read(_CHUNK_BYTES):
             # Only newlines end a row: COPY text holds no other line break, they are escaped.
             lines = (rest + piece).splitlines(keepends=True)
             rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-            rows += len(lines)
-            total += sum(map(xxh3_128_intdigest, lines))
-    return Content(rows, _hex(total))
+            yield lines
 
 
 def _copy(table: sql.Identifier, columns: tuple[str, ...], how: str) -> sql.Composed:

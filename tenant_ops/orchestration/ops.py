@@ -14,18 +14,24 @@ from pydantic import Field
 
 from tenant_ops.backups import (
     RestoreReport,
+    RetentionReport,
     execute_restore,
+    execute_retention,
     find_backup,
-    forget_tenant,
     plan_restore,
+    plan_retention,
+    require_no_hold,
     safety_copy,
+    shred,
 )
 from tenant_ops.loading import execute_load, plan_load
 from tenant_ops.orchestration.assets.common import RESTORED, TENANT
+from tenant_ops.orchestration.batch import MOST_NAMED
 from tenant_ops.orchestration.metadata import metadata_of
 from tenant_ops.orchestration.operations import operation, stored
 from tenant_ops.orchestration.partitions import TENANTS
 from tenant_ops.orchestration.resources import FleetParam, ProgressParam
+from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.platform.reports import as_document
 from tenant_ops.tenants import (
     Fleet,
@@ -39,6 +45,8 @@ from tenant_ops.tenants import (
     resume,
     suspend,
 )
+
+KEPT = (State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
 
 
 class InitConfig(dg.Config):
@@ -108,6 +116,36 @@ def restore_backup(
     yield dg.Output(None)
 
 
+class RetentionConfig(dg.Config):
+    """Whose backups to look at. Without `execute` only the plan is made."""
+
+    tenants: list[str] = Field(default=[], description="Tenant ids; empty: all.")
+    execute: bool = Field(default=False, description="Remove what goes; otherwise plan only.")
+
+
+@dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
+def apply_retention(context: dg.OpExecutionContext, fleet: FleetParam, config: RetentionConfig) -> None:
+    """Remove the backups that no rule of their tenant's policy keeps; each tenant's failure is its own."""
+
+    def work(tenant: Tenant) -> RetentionReport:
+        decisions = plan_retention(fleet, [tenant])
+        if not config.execute:
+            context.log.info(f"{tenant.slug}: {sum(not each.keep for each in decisions)} would go.")
+        return execute_retention(fleet, decisions if config.execute else ())
+
+    perform = operation(
+        context, fleet, "retention", work, states=KEPT, found=lambda done: bool(done.failed)
+    )
+    failed = []
+    for slug in config.tenants or [tenant.slug for tenant in fleet.registry.all(KEPT)]:
+        try:
+            failed += [f"{slug}: {problem}" for problem in perform(slug).failed]
+        except TenantOpsError as error:
+            failed.append(f"{slug}: {error}")
+    if failed:
+        raise dg.Failure(f"{len(failed)} backups or tenants failed:\n" + "\n".join(failed[:MOST_NAMED]))
+
+
 class Change(Enum):
     """What can be done to a tenant as a whole."""
 
@@ -143,10 +181,11 @@ def apply_change(context: dg.OpExecutionContext, fleet: FleetParam, config: Chan
             case Change.OFFBOARD:
                 plan = plan_offboard(fleet, tenant.slug)
                 copy = safety_copy(fleet, "offboard") if config.create_backup else None
+                if copy is None:
+                    require_no_hold(fleet, tenant)  # before anything is dropped: the key goes last
                 if not config.execute:
                     return plan
-                forget = partial(forget_tenant, fleet)
-                return offboard(fleet, plan, safety_copy=copy, forget_keys=forget)
+                return offboard(fleet, plan, safety_copy=copy, shred=partial(shred, fleet))
 
     operation(context, fleet, str(config.change.value), work, states=tuple(State))(config.tenant)
     if config.change is Change.OFFBOARD and config.execute:

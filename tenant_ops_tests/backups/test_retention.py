@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenant_ops.backups import BackupRecord, RetentionDecision, RetentionPolicy
+from tenant_ops.backups.lineage import ancestors, tips_first, why_unreadable
 from tenant_ops.backups.retention import decide, policy_for
-from tenant_ops.backups.retention.deciding import ancestors, tips_first, why_unreadable
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants.tiers import TIERS

@@ -9,9 +9,10 @@ dated in the future keeps its own place and takes nobody else's.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
+from tenant_ops.backups.lineage import ancestors, moment, tips_first, why_unreadable
 from tenant_ops.backups.reports import BackupRecord, RetentionDecision
 from tenant_ops.backups.retention.policy import RetentionPolicy
 
@@ -56,51 +57,6 @@ def decide(
     _keep_needed(ordered, known, reasons)
     _cap([backup for backup in ordered if backup.id not in reasons], policy.most_removed, reasons)
     return tuple(_decision(backup, reasons.get(backup.id), policy) for backup in ordered)
-
-
-def moment(backup: BackupRecord) -> datetime:
-    """The moment a backup holds, in UTC."""
-    at = datetime.fromisoformat(backup.taken_at)
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def ancestors(backup: BackupRecord, known: Mapping[str, BackupRecord]) -> Iterator[BackupRecord | str]:
-    """What a backup builds on, nearest first; the id of a link nobody knows ends it."""
-    seen = {backup.id}
-    while backup.parent is not None and backup.parent not in seen:
-        seen.add(backup.parent)
-        if backup.parent not in known:
-            yield backup.parent
-            return
-        backup = known[backup.parent]
-        yield backup
-
-
-def why_unreadable(backup: BackupRecord, known: Mapping[str, BackupRecord]) -> str | None:
-    """Why a backup cannot be read as far as the catalog knows; None when nothing speaks against it."""
-    for link in (backup, *ancestors(backup, known)):
-        named = (
-            "it" if link is backup else f"{link if isinstance(link, str) else link.id}, which it builds on,"
-        )
-        if isinstance(link, str) or not link.present or link.removing_at:
-            return f"{named} is missing"
-        if link.damage is not None:
-            return f"{named} is damaged"
-    last = (backup, *ancestors(backup, known))[-1]
-    if isinstance(last, BackupRecord) and last.parent is not None:
-        return "its chain runs in a circle"
-    return None
-
-
-def tips_first(backups: Sequence[BackupRecord]) -> tuple[BackupRecord, ...]:
-    """In the order they may be removed: none before what builds on it, older chains before newer ones."""
-    known = {backup.id: backup for backup in backups}
-    depth = {backup.id: sum(1 for _ in ancestors(backup, known)) for backup in backups}
-    newest_of: dict[str, datetime] = {}
-    for backup in backups:
-        for link in (backup, *(link for link in ancestors(backup, known) if isinstance(link, BackupRecord))):
-            newest_of[link.id] = max(moment(backup), newest_of.get(link.id, moment(backup)))
-    return tuple(sorted(backups, key=lambda backup: (newest_of[backup.id], -depth[backup.id], backup.id)))
 
 
 def _keep_marked(backups: Sequence[BackupRecord], now: datetime, reasons: Reasons) -> None:

@@ -15,8 +15,9 @@ import psycopg
 
 from tenant_ops.backups import catalog
 from tenant_ops.backups.journal import Anchor, health, prune
+from tenant_ops.backups.lineage import ancestors, tips_first, why_unreadable
 from tenant_ops.backups.reports import BackupRecord, RetentionDecision, RetentionReport
-from tenant_ops.backups.retention.deciding import ancestors, decide, tips_first, why_unreadable
+from tenant_ops.backups.retention.deciding import decide
 from tenant_ops.backups.retention.policy import RetentionPolicy, policy_for
 from tenant_ops.platform.errors import OperationFailed, TenantOpsError, UnknownTenant
 from tenant_ops.tenants import Fleet, State, Tenant
@@ -154,7 +155,7 @@ def _tenant(fleet: Fleet, tenant_id: UUID) -> Tenant | None:
 
 def _alone(fleet: Fleet, tenant: Tenant | None) -> AbstractContextManager[None]:
     """While no backup of the tenant is being taken, which could build on what goes."""
-    return fleet.lock(tenant, "retention") if tenant is not None else nullcontext()
+    return fleet.lock(tenant, "retention", wait_s=1) if tenant is not None else nullcontext()
 
 
 def _now(fleet: Fleet) -> datetime:

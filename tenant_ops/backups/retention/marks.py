@@ -2,6 +2,9 @@
 
 Here: setting and lifting both, with their records in the audit log. Not here: what they mean for retention
 (`deciding.py`) and for a removal (`catalog.remove`).
+
+The catalog is told first, so that a mark holds at once; then the store (`notes.py`), so that it holds when
+the catalog is lost. A store that refuses is an error, and the mark stands; setting it again tries again.
 """
 
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import psycopg
 
 from tenant_ops.audit import record as record_event
+from tenant_ops.backups import catalog
+from tenant_ops.backups.notes import write_note
 from tenant_ops.backups.reports import BackupRecord
 from tenant_ops.platform.errors import InputError
 from tenant_ops.tenants import Fleet, Tenant
@@ -24,6 +29,7 @@ def pin(fleet: Fleet, backup: BackupRecord, *, pinned: bool = True) -> None:
         _check_removing(connection, backup)
         connection.execute("UPDATE tenant_ops.backup SET pinned = %s WHERE id = %s", (pinned, backup.id))
         _record(fleet, connection, backup, "backup.pinned" if pinned else "backup.unpinned", {})
+    _write_note(fleet, backup)
 
 
 def hold(fleet: Fleet, backup: BackupRecord, reason: str) -> None:
@@ -48,6 +54,7 @@ def hold(fleet: Fleet, backup: BackupRecord, reason: str) -> None:
             (reason.strip(), fleet.settings.actor, fleet.clock(), backup.id),
         )
         _record(fleet, connection, backup, "backup.held", {"reason": reason.strip()})
+    _write_note(fleet, backup)
 
 
 def release(fleet: Fleet, backup: BackupRecord, reason: str) -> None:
@@ -72,6 +79,7 @@ def release(fleet: Fleet, backup: BackupRecord, reason: str) -> None:
             (backup.id,),
         )
         _record(fleet, connection, backup, "backup.released", {"reason": reason.strip(), "hold": row[0]})
+    _write_note(fleet, backup)
 
 
 def require_no_hold(fleet: Fleet, tenant: Tenant) -> None:
@@ -105,6 +113,11 @@ def _check_removing(connection: psycopg.Connection, backup: BackupRecord) -> Non
         )
     if row[0] is not None:
         raise InputError("it is being removed.", where=f"backup {backup.id}")
+
+
+def _write_note(fleet: Fleet, backup: BackupRecord) -> None:
+    known = catalog.find_backup(fleet, backup.id)
+    write_note(catalog.folder_of(fleet, known), known)
 
 
 def _record(
