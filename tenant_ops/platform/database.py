@@ -78,6 +78,14 @@ class Database:
         with connection:
             yield connection
 
+    def log_in(self, user: str, password: str) -> psycopg.Connection:
+        """A connection of another login to the same server and database, in autocommit mode.
+
+        Raises:
+            psycopg.OperationalError: the server does not let it in, or does not answer.
+        """
+        return psycopg.connect(make_conninfo(self._conninfo, user=user, password=password), autocommit=True)
+
     def engine(self) -> sa.Engine:
         """An unpooled SQLAlchemy engine on the same database, for Alembic and reflection."""
         return sa.create_engine(

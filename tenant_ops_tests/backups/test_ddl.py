@@ -17,7 +17,7 @@ from tenant_ops.backups.ddl import (
     names_for,
 )
 from tenant_ops.backups.ddl.nodes import Key, Node, in_order
-from tenant_ops.backups.loading import _run
+from tenant_ops.backups.restoring.statements import run
 from tenant_ops.backups.snapshot import hold_snapshot
 from tenant_ops.platform.errors import OperationFailed
 from tenant_ops.tenants import Fleet, Tenant
@@ -62,6 +62,8 @@ def test_taking_the_names_out_and_putting_them_back_changes_nothing(sql: str) ->
         (f"current_user = 't_{KEY}_vwr'", "current_user = 'viewer'"),
         (f"s_{KEY}.quarantine", "stage.quarantine"),
         (f"E'\\'t_{KEY}' || t_{KEY}", "E'\\'final' || loaded"),
+        (f"AS $$ SELECT T_{KEY.upper()}.f() $$", "AS $$ SELECT final.f() $$"),
+        (f'SELECT "T_{KEY.upper()}", t_{KEY}.f()', f'SELECT "T_{KEY.upper()}", loaded.f()'),
     ],
 )
 def test_parsed_names_follow_the_loaded_schema_and_texts_the_final_one(sql: str, expected: str) -> None:
@@ -147,13 +149,14 @@ def test_a_statement_no_definition_has_is_not_run(fleet: Fleet, tenant: Tenant, 
         fleet.session(tenant) as connection,
         pytest.raises(DamagedBackup, match="no statement a definition has"),
     ):
-        _run(connection, Statement("pre", "table", "x", text), {})
+        run(connection, Statement("pre", "table", "x", text), {"schema": tenant.schema_name})
 
 
 def test_a_second_command_in_a_statement_is_not_run(fleet: Fleet, tenant: Tenant) -> None:
     with fleet.session(tenant) as connection:
         with pytest.raises(OperationFailed, match="multiple commands"), connection.transaction():
-            _run(connection, Statement("pre", "table", "x", "CREATE TABLE x (); RESET ROLE"), {})
+            statement = f"CREATE TABLE {tenant.schema_name}.x (); RESET ROLE"
+            run(connection, Statement("pre", "table", "x", statement), {"schema": tenant.schema_name})
         assert connection.execute("SELECT current_user").fetchone() == (tenant.role("owner"),)
 
 

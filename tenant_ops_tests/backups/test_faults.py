@@ -212,7 +212,7 @@ def test_a_restore_that_fails_removes_the_tenant_it_made(
     def fails(*_: object) -> None:
         raise OperationFailed("rows differ")
 
-    monkeypatch.setattr("tenant_ops.backups.loading._compare", fails)
+    monkeypatch.setattr("tenant_ops.backups.restoring.loading._compare", fails)
     with pytest.raises(OperationFailed, match="rows differ"):
         execute_restore(fleet, plan)
     assert fleet.registry.find([plan.target]) == ()
@@ -227,7 +227,7 @@ def test_rows_that_do_not_match_the_manifest_are_never_swapped_in(
     with fleet.session(small_tenant) as connection:
         connection.execute("DELETE FROM plays WHERE id > 10")
     plan = plan_restore(fleet, backup, small_tenant.slug)
-    from tenant_ops.backups import loading
+    from tenant_ops.backups.restoring import loading
 
     def loses_a_row(connection: psycopg.Connection, schema: str, sequences: object) -> None:
         connection.execute(f'DELETE FROM "{schema}".plays WHERE id = 50'.encode())  # type: ignore[arg-type]
@@ -325,7 +325,7 @@ class TestKeys:
     def test_destroying_the_tenants_key_makes_its_backups_unreadable(
         self, fleet: Fleet, small_tenant: Tenant, take: Take
     ) -> None:
-        from tenant_ops.backups import forget_keys
+        from tenant_ops.backups.keys import forget_keys
         from tenant_ops.tenants.keys import destroy_tenant_key
 
         backup = take(small_tenant)

@@ -24,7 +24,7 @@ from tenant_ops.backups.journal import (
     replay,
     write_segment,
 )
-from tenant_ops.backups.loading import _set_sequences
+from tenant_ops.backups.restoring.loading import set_sequences
 from tenant_ops.backups.records import decode, encode
 from tenant_ops.backups.snapshot import Snapshot, hold_snapshot, tenant_names
 from tenant_ops.tenants import Fleet, Tenant
@@ -103,7 +103,7 @@ class Chain:
             report = replay(connection, schema, self.base, self.segments, until)
             if finish:
                 self._run(connection, schema, "post")
-                _set_sequences(connection, schema, report.sequences)
+                set_sequences(connection, schema, report.sequences)
             yield Replayed(connection, schema, self.definition, report)
             raise psycopg.Rollback
 
