@@ -5,11 +5,11 @@ Here: their flags and tables. Not here: the other commands on backups (`backups.
 """
 
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from tenant_ops.backups.drills import Aim
 from tenant_ops.cli.output import STDERR, print_json, print_table
 from tenant_ops.cli.running import (
     FINDINGS,
@@ -42,13 +42,6 @@ SHOWN = (
 )
 
 
-class Aims(StrEnum):
-    """Which backup is tried."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
-
-
 @app.command("drill")
 def drill(
     context: typer.Context,
@@ -60,7 +53,7 @@ def drill(
             help="How many; left out: all that are named, or of `all` as many as are due a day.",
         ),
     ] = None,
-    aim: Annotated[Aims | None, typer.Option(help="Which backup of each; in turn when left out.")] = None,
+    aim: Annotated[Aim | None, typer.Option(help="Which backup of each; in turn when left out.")] = None,
     measure: Annotated[
         bool,
         typer.Option(help="Where not all rows are known, take an incremental that counts them first."),
@@ -75,7 +68,7 @@ def drill(
         tenants = chosen_tenants(fleet, tenant_id)
         if sample is None and tenant_id.strip() != "all":
             sample = len(tenants)
-        plan = plan_drill(fleet, tenants, sample=sample, aim=aim and aim.value, measure=measure)
+        plan = plan_drill(fleet, tenants, sample=sample, aim=aim, measure=measure)
         if dry_run:
             show_plans([plan], as_json=as_json, title="backup drill: plan")
             return
@@ -83,15 +76,14 @@ def drill(
             STDERR.print(f"without a backup to try: {', '.join(plan.without)}", markup=False)
         if not plan.targets:
             raise typer.Exit(FINDINGS)
+        config: dict[str, Any] = {"measure": measure} | ({"aim": aim.name} if aim else {})
         chosen = [target.tenant for target in plan.targets]
         run(
             fleet,
-            "restore_drill",
+            "drill",
             as_json=as_json,
             tenants=[tenant for tenant in tenants if tenant.slug in chosen],
-            config={
-                "ops": {"restore_drill": {"config": {"aim": aim.value if aim else "", "measure": measure}}}
-            },
+            config={"ops": {"restore_drill": {"config": config}}},
             command=as_typed(context),
         )
 

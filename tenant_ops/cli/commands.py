@@ -9,7 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from tenant_ops.cli import backup_retention, backups, desk, fixtures, loading, quarantine, tenants
+from tenant_ops.cli import (
+    backup_catalog,
+    backup_drills,
+    backup_keys,
+    backup_retention,
+    backups,
+    desk,
+    fixtures,
+    loading,
+    quarantine,
+    tenants,
+)
 from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import (
     FINDINGS,
@@ -34,7 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+backups.app.add_typer(backup_catalog.app)
 backups.app.add_typer(backup_retention.app)
+backups.app.add_typer(backup_keys.app)
+backups.app.add_typer(backup_drills.app)
 app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")

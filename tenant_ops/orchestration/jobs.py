@@ -65,7 +65,7 @@ JOBS = [
         "backup_incremental", INCREMENTALS, "Back up what changed in the run's tenants, and read it back."
     ),
     _asset_job(
-        "restore_drill",
+        "drill",  # an op may not be named like a job, and the asset is `restore_drill`
         dg.AssetSelection.assets(DRILL),
         "Restore a backup of each of the run's tenants into scratch, compare, measure and judge.",
     ),

@@ -99,7 +99,7 @@ SCHEDULES = [
     ),
     _schedule(
         "restore_drills",
-        "restore_drill",
+        "drill",
         "0 5 * * *",
         "Tries the restores of a sample of tenants once a day: as many as keep every tier's cadence.",
         _due_for_a_drill,

@@ -10,6 +10,7 @@ from tenant_ops.backups.drills.executing import execute_drill, sweep
 from tenant_ops.backups.drills.planning import plan_drill
 from tenant_ops.backups.drills.recovery import rpo_report
 from tenant_ops.backups.drills.reports import (
+    Aim,
     Breach,
     Drill,
     DrillPlan,
@@ -20,6 +21,7 @@ from tenant_ops.backups.drills.reports import (
 )
 
 __all__ = [
+    "Aim",
     "Breach",
     "ChainCheck",
     "Drill",

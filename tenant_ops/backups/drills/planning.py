@@ -83,8 +83,8 @@ def daily_sample(standings: Sequence[Standing], now: datetime) -> int:
 
 def _target(standing: Standing, now: datetime, aim: Aim | None, *, measure: bool) -> DrillTarget:
     tenant = standing.tenant
-    chosen: Aim = aim or ("oldest" if standing.aim == "newest" else "newest")
-    newest = chosen == "newest"
+    chosen = aim or (Aim.OLDEST if standing.aim == Aim.NEWEST else Aim.NEWEST)
+    newest = chosen is Aim.NEWEST
     backup_id = standing.newest if newest else standing.oldest
     assert backup_id is not None, "a tenant without a sound backup is not drilled"
     return DrillTarget(

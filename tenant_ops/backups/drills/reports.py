@@ -4,11 +4,18 @@ Here: plans and reports. Not here: what makes them.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
-Aim = Literal["newest", "oldest"]
 Granularity = Literal["exact", "tick"]
 Breach = Literal["no backup", "rpo", "rto", "drill differed", "drill overdue"]
+
+
+class Aim(StrEnum):
+    """Which backup of a tenant a drill restores."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
 
 
 @dataclass(frozen=True)

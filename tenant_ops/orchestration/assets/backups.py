@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from tenant_ops.backups import BackupReport, execute_backup, find_backup, plan_backup, verify_backup
-from tenant_ops.backups.drills import Drill, execute_drill, plan_drill, rpo_report
+from tenant_ops.backups.drills import Aim, Drill, execute_drill, plan_drill, rpo_report
 from tenant_ops.datasets import Catalog
 from tenant_ops.orchestration.assets.common import (
     DRILL,
@@ -65,7 +65,7 @@ class IncrementalConfig(BackupConfig):
 class DrillConfig(dg.Config):
     """Which backup of each tenant is tried."""
 
-    aim: str = Field(default="", description="newest or oldest; empty: in turn.")
+    aim: Aim | None = Field(default=None, description="Unset: in turn.")
     measure: bool = Field(
         default=True,
         description="Take an incremental that counts all rows first where the newest backup does not know "
@@ -140,7 +140,7 @@ def drilled(fleet: Fleet, tenant: Tenant, config: DrillConfig, progress: Progres
         InputError: it has no backup to try.
         OperationFailed: its restore could not be tried.
     """
-    plan = plan_drill(fleet, [tenant], sample=1, aim=config.aim or None, measure=config.measure)
+    plan = plan_drill(fleet, [tenant], sample=1, aim=config.aim, measure=config.measure)
     if plan.without:
         raise InputError("it has no backup that could be restored.", where=f"tenant {tenant.slug}")
     report = execute_drill(fleet, plan, progress=progress)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tenant_ops.backups import BackupRecord, catalog
-from tenant_ops.backups.drills import Drill
+from tenant_ops.backups.drills import Aim, Drill
 from tenant_ops.backups.drills.recording import record_drill
 from tenant_ops.backups.layout import new_backup_id
 from tenant_ops.tenants import Fleet, Tenant
@@ -80,7 +80,9 @@ def has_backup(fleet: Fleet) -> Callable[..., BackupRecord]:
 def was_drilled(fleet: Fleet) -> Callable[..., None]:
     """Records a drill of so many days ago."""
 
-    def record(tenant: Tenant, *, days_ago: float, aim="newest", equal=True, rto_s: float = 1.0) -> None:
+    def record(
+        tenant: Tenant, *, days_ago: float, aim: Aim = Aim.NEWEST, equal=True, rto_s: float = 1.0
+    ) -> None:
         drill = Drill(
             tenant=tenant.slug,
             tenant_id=str(tenant.id),

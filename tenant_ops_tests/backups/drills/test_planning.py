@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenant_ops.backups.drills import plan_drill
+from tenant_ops.backups.drills import Aim, plan_drill
 from tenant_ops.backups.drills.planning import daily_sample, turn
 from tenant_ops.backups.drills.recovery import Standing
 from tenant_ops.platform.errors import InputError
@@ -60,13 +60,13 @@ def test_drills_of_a_tenant_alternate_between_the_newest_and_the_oldest_backup(
     tip = has_backup(acme, hours_ago=2, parent=base)
     (target,) = plan_drill(now, [acme], sample=1).targets
     assert (target.backup_id, target.aim, target.depth, target.measure) == (tip.id, "newest", 1, True)
-    was_drilled(acme, days_ago=3, aim="newest")
+    was_drilled(acme, days_ago=3, aim=Aim.NEWEST)
     (target,) = plan_drill(now, [acme], sample=1).targets
     assert (target.backup_id, target.aim, target.depth, target.measure) == (oldest.id, "oldest", 0, False)
-    was_drilled(acme, days_ago=1, aim="oldest")
+    was_drilled(acme, days_ago=1, aim=Aim.OLDEST)
     (target,) = plan_drill(now, [acme], sample=1).targets
     assert target.backup_id == tip.id
-    assert plan_drill(now, [acme], sample=1, aim="oldest").targets[0].backup_id == oldest.id
+    assert plan_drill(now, [acme], sample=1, aim=Aim.OLDEST).targets[0].backup_id == oldest.id
 
 
 def test_a_tenant_without_a_sound_backup_takes_nobodys_place_and_is_named(
