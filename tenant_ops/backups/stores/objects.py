@@ -24,9 +24,11 @@ from tenant_ops.backups.containers import (
     format_of,
     pack,
 )
+from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.layout import BACKUP_ID, COMPLETE, PARTIAL_SUFFIX
 from tenant_ops.backups.stores.local import is_id
 from tenant_ops.backups.stores.requests import ObjectFile, Requests
+from tenant_ops.backups.stores.store import StoreFailed
 from tenant_ops.platform.errors import OperationFailed
 
 T = TypeVar("T")
@@ -140,7 +142,7 @@ class ObjectFolder:
         left = sorted(path for path in self.spool.iterdir() if path.name.endswith(PARTIAL_SUFFIX))
         for path in left:
             backup_id = path.name.partition(".")[0]
-            if BACKUP_ID.fullmatch(backup_id):
+            if BACKUP_ID.fullmatch(backup_id) and not self._is_whole(backup_id):
                 self._forget_upload(backup_id)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return [path.name for path in left]
@@ -164,11 +166,19 @@ class ObjectFolder:
             file.unlink(missing_ok=True)
 
     def _forget_upload(self, backup_id: str) -> None:
-        """Delete what was uploaded of a backup that is not complete, as far as the store lets us."""
+        """Delete what was uploaded of a backup, as far as the store lets us."""
         with self.requests.forgiving():
-            if self.requests.size(self._key(f"{backup_id}/{COMPLETE}")) is None:
-                self._delete_below(backup_id)
-                self.requests.abort_uploads(self._key(backup_id))
+            self.remove(backup_id)
+            self.requests.abort_uploads(self._key(backup_id))
+
+    def _is_whole(self, backup_id: str) -> bool:
+        """Whether all of an upload arrived; when the store does not say, it is not touched."""
+        try:
+            return self.container(backup_id).size(COMPLETE) is not None
+        except DamagedBackup:
+            return False
+        except StoreFailed:
+            return True
 
     def _delete_below(self, backup_id: str) -> None:
         keys = [self._key(f"{backup_id}/{name}") for name in self.requests.names(self._key(backup_id))]

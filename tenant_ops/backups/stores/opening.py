@@ -16,7 +16,7 @@ from fsspec.core import url_to_fs
 from tenant_ops.backups.containers import Container, container_of
 from tenant_ops.backups.stores.local import LocalFolder, LocalStore
 from tenant_ops.backups.stores.objects import ObjectFolder, ObjectStore
-from tenant_ops.backups.stores.requests import Requests
+from tenant_ops.backups.stores.requests import PATIENCE, Requests
 from tenant_ops.backups.stores.store import Store
 from tenant_ops.platform.errors import InputError, NotAvailable
 from tenant_ops.platform.locations import secrets_in
@@ -101,7 +101,7 @@ def requests_to(url: str) -> Requests:
         ) from error
     except ValueError as error:
         raise InputError(f"the URL cannot be used: {error}.", where=url) from None
-    return Requests(url, root.rstrip("/"), store)
+    return Requests(url, root.rstrip("/"), PATIENCE, store)
 
 
 @lru_cache(maxsize=8)

@@ -48,8 +48,8 @@ class Requests:
 
     shown: str
     root: str
+    patience: Patience
     _store: Any = field(repr=False, compare=False)
-    patience: Patience = PATIENCE
 
     def size(self, key: str) -> int | None:
         """Bytes of an object; None when there is none.
