@@ -75,18 +75,25 @@ def function_name(unit: Unit) -> str:
 
 
 def store_statements(stage: str) -> str:
-    """The journal of a tenant, and the list of ticks whose backups are kept.
+    """The journal of a tenant, and the list of ticks whose backups are kept; what is there stays.
 
-    The journal has no index: every tick prunes it, so what is in it is nearly what the next one reads.
+    The journal reaches back to the newest full backup, so a tick finds what is new in it by an index: without
+    one an idle tick read it all, 0.13 ms for every thousand entries. It is made with the table only, because
+    CREATE INDEX IF NOT EXISTS waits for all writers even where there is nothing to do.
     """
-    return f"""
-        CREATE TABLE IF NOT EXISTS {identifier(stage, JOURNAL)} (
+    journal = identifier(stage, JOURNAL)
+    create = f"""
+        CREATE TABLE {journal} (
             seq  bigint GENERATED ALWAYS AS IDENTITY,
             xid  xid8 NOT NULL DEFAULT pg_current_xact_id(),
             tbl  text NOT NULL,
             op   "char" NOT NULL,
             body text
         ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+        CREATE INDEX {identifier(f"{JOURNAL}_xid")} ON {journal} (xid)
+    """
+    return f"""
+        DO {literal(f"BEGIN IF to_regclass({literal(journal)}) IS NULL THEN {create}; END IF; END")};
         CREATE TABLE IF NOT EXISTS {identifier(stage, KEPT)} (
             snapshot text PRIMARY KEY,
             taken_at timestamptz NOT NULL

@@ -176,8 +176,8 @@ def keep(fleet: Fleet, tenant: Tenant, anchor: Anchor) -> None:
     """Note that a backup has this anchor: segments may start from it once it is stored.
 
     Noted before it is: a backup that is published and was not noted could be the parent of none, while a note
-    without a backup does no harm. A server that was put back to an earlier state has forgotten the note, and so refuses to go on from a
-    moment it no longer knows.
+    without a backup does no harm. A server that was put back to an earlier state has forgotten the note, and
+    so refuses to go on from a moment it no longer knows.
     """
     with owner_session(fleet, tenant) as connection:
         connection.execute(

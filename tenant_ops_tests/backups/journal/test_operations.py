@@ -1,4 +1,4 @@
-"""Operations on a tenant go on as before beside its journal, never take it away, and all they write is in it."""
+"""Operations on a tenant go on as before beside its journal, never take it away, and are in it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
