@@ -106,7 +106,7 @@ class Neutralizer:
     def __init__(self, names: Mapping[str, str]) -> None:
         self._roles = {name: what for what, name in names.items()}
         choices = "|".join(sorted(map(re.escape, self._roles), key=len, reverse=True))
-        self._name = re.compile(rf"(?<![A-Za-z0-9_$])(?:{choices})(?![A-Za-z0-9_$])")
+        self._name = re.compile(rf"(?<![A-Za-z0-9_$])(?:{choices})(?![A-Za-z0-9_$])", re.IGNORECASE)
         self._qualifier = re.compile(r'(?:"schema"|\bschema)\.')
 
     def __call__(self, sql: str) -> str | tuple[Part, ...]:
@@ -118,8 +118,12 @@ class Neutralizer:
         parts: list[Part] = []
         at = 0
         while found is not None:
-            what = self._roles[found.group()]
-            if what == "schema" and any(start <= found.start() < end for start, end in texts):
+            name, in_text = found.group(), any(start <= found.start() < end for start, end in texts)
+            if not in_text and name not in self._roles:
+                found = self._name.search(sql, found.end())  # a quoted name in capitals is another one
+                continue
+            what = self._roles[name.lower()]  # code in a text may write it in capitals, unquoted
+            if what == "schema" and in_text:
                 what = "text:schema"
             if found.start() > at:
                 parts.append(sql[at : found.start()])
@@ -132,7 +136,7 @@ class Neutralizer:
 
     def shown(self, name: str) -> str:
         """A name for people: without the schema, roles as what they are."""
-        return self._qualifier.sub("", self._name.sub(lambda found: self._roles[found.group()], name))
+        return self._qualifier.sub("", self._name.sub(lambda found: self._roles[found.group().lower()], name))
 
 
 def names_for(schema: str, stage: str, roles: Mapping[str, str], *, final_schema: str) -> dict[str, str]:
