@@ -4,25 +4,29 @@ Here: functions to hand to `cleanup`, `migrations` and `tenants`. Not here: what
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
-from tenant_ops.backups.keys import forget_keys
+from tenant_ops.backups.drills.chain_check import check_chain
 from tenant_ops.backups.taking import execute_backup, plan_backup
 from tenant_ops.tenants import Fleet, Tenant
 
 
-def forget_tenant(fleet: Fleet, tenant: Tenant) -> int:
-    """Remove the copies of the tenant's key that lie in the store.
+def safety_copy(fleet: Fleet, operation: str, *, alone: bool = False) -> Callable[[Tenant], str]:
+    """A function that backs a tenant up and returns the backup's id; the catalog says before what.
 
-    With the key itself destroyed, its backups are unreadable for good. Returns how many copies there were.
+    An incremental where the tenant's chain is whole to the last file and its journal misses nothing: it holds
+    the same moment for a few milliseconds, so nobody is tempted to do without. Otherwise a full backup; a
+    tenant without a journal gets none for this.
+
+    Args:
+        fleet: The fleet.
+        operation: What is about to be done.
+        alone: Always full: for what must be restored when nothing else of the tenant is left.
     """
-    return forget_keys(Path(fleet.settings.backup_path) / str(tenant.id))
-
-
-def safety_copy(fleet: Fleet, operation: str) -> Callable[[Tenant], str]:
-    """A function that backs a tenant up and returns the backup's id; the catalog says before what."""
 
     def copy(tenant: Tenant) -> str:
-        return execute_backup(fleet, plan_backup(fleet, tenant), reason=f"before {operation}").backup_id
+        chain = None if alone else check_chain(fleet, tenant)
+        builds = chain is not None and chain.goes_on
+        plan = plan_backup(fleet, tenant, backup_type="incremental" if builds else "full")
+        return execute_backup(fleet, plan, reason=f"before {operation}").backup_id
 
     return copy

@@ -24,7 +24,7 @@ from tenant_ops.backups.files import count_changed, count_files, read_index
 from tenant_ops.backups.journal import ChainBroken, Health, foresee_segment, health, install, keep
 from tenant_ops.backups.keys import sealing_key
 from tenant_ops.backups.layout import FORMAT, VERSION, BackupType, Header, new_backup_id
-from tenant_ops.backups.parents import NoParent, Parent, enter_unknown, find_parent
+from tenant_ops.backups.parents import NoParent, Parent, find_parent, known_backups
 from tenant_ops.backups.placing import Placed, free_bytes, in_sentences, place
 from tenant_ops.backups.reports import BackupPlan, BackupRecord, BackupReport
 from tenant_ops.backups.restoring.swapping import finish_interrupted
@@ -98,7 +98,8 @@ def plan_backup(
         size = sum(size for _, size in sizes.values())
         if asked != "full":
             try:
-                parent = find_parent(fleet, tenant, asked, store.where, encrypted=key is not None)
+                backups = catalog.list_backups(fleet, tenant)
+                parent = find_parent(fleet, backups, asked, store.where, encrypted=key is not None)
                 changes, size = foresee_segment(snapshot, tenant, parent.anchor)
             except (NoParent, ChainBroken) as error:
                 parent, because = None, _why(error)
@@ -147,7 +148,7 @@ def execute_backup(
         reason: Why it is taken, for the catalog, when it is not on request.
 
     Raises:
-        InputError: the key of the plan is no longer the tenant's.
+        InputError: there is no usable key.
         OperationFailed: the database or the file system refused; nothing is left behind.
     """
     tenant = fleet.registry.get(plan.tenant)
@@ -160,10 +161,8 @@ def execute_backup(
 
     with fleet.lock(tenant, "backup"):
         key = sealing_key(fleet, tenant, plan.encrypted)
-        if (key.id if key else None) != plan.key_id:
-            raise InputError(
-                "its key changed since the plan.", where=f"tenant {tenant.slug}", fix="Plan again."
-            )
+        # Its key may have been rotated since the plan: the one in force now seals it.
+        plan = replace(plan, key_id=key.id if key else None)
         with in_sentences(catalog.store_at(fleet, plan.store).folder(plan.tenant_id), tenant, 0):
             finish_interrupted(fleet, tenant)
         placed = place(fleet, tenant, plan.store, key, write, needed_bytes=plan.estimated_bytes)
@@ -187,10 +186,10 @@ def _take(
     """Take what was asked for, or a full backup and why."""
     asked = plan.instead_of or plan.type
     because = None
-    enter_unknown(fleet, tenant, folder)
+    backups = known_backups(fleet, tenant, folder)
     if asked != "full":
         try:
-            parent = find_parent(fleet, tenant, asked, folder.store, encrypted=plan.encrypted)
+            parent = find_parent(fleet, backups, asked, folder.store, encrypted=plan.encrypted)
             return _write(fleet, tenant, plan, key, folder, progress, asked, parent)
         except (NoParent, ChainBroken) as error:
             because = _why(error)

@@ -120,8 +120,8 @@ def find_master_key(settings: Settings) -> MasterKey | None:
 def find_previous_master_key(settings: Settings) -> MasterKey | None:
     """The master key that was in force before the present one; None when it is not said, or the same.
 
-    It is configured by the same variables with `_PREVIOUS`; without them it is the key file of this home,
-    where that has given way to a configured key.
+    It is configured by the same variables with `_PREVIOUS`, and never guessed: the key this home made for
+    itself counts only when `BACKUP_ENCRYPTION_KEY_PREVIOUS_FILE` names its file.
 
     Raises:
         InputError: it is configured but cannot be used.
@@ -132,7 +132,7 @@ def find_previous_master_key(settings: Settings) -> MasterKey | None:
         settings.previous_backup_key_service,
     )
     current = find_master_key(settings)
-    found = _configured(*given, suffix="_PREVIOUS") or _home_key(settings)
+    found = _configured(*given, suffix="_PREVIOUS")
     return None if current is None or found is None or found.id == current.id else found
 
 

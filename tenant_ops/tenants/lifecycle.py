@@ -142,7 +142,7 @@ def offboard(
     plan: OffboardPlan,
     *,
     safety_copy: SafetyCopy | None,
-    forget_keys: Callable[[Tenant], object] | None = None,
+    shred: Callable[[Tenant], object] | None = None,
 ) -> LifecycleReport:
     """Remove the tenant's schema, roles and files; its backups stay until they are cleaned up.
 
@@ -153,7 +153,7 @@ def offboard(
         fleet: The fleet.
         plan: Made by `plan_offboard`.
         safety_copy: Takes the last backup and returns its id.
-        forget_keys: Removes copies of the tenant's key that lie beside its backups, when it is destroyed.
+        shred: Destroys the tenant's keys wherever they lie, its copies beside backups too.
 
     Raises:
         InputError: the tenant is gone, or is not the one the plan was made for.
@@ -174,12 +174,12 @@ def offboard(
             )
             _drop_objects(connection, tenant)
         rmtree(fleet.files(tenant).parent, ignore_errors=True)
+        if backup is None and shred is not None:
+            shred(tenant)
         with fleet.control.transaction() as connection:
             connection.execute("DELETE FROM tenant_ops.credential WHERE tenant_id = %s", (tenant.id,))
             if backup is None:
                 destroy_tenant_key(connection, tenant.id, fleet.clock())
-                if forget_keys is not None:
-                    forget_keys(tenant)
             fleet.registry.move(connection, tenant, State.ERASED)
             _record(fleet, connection, tenant, "tenant.erased", {"backup": backup})
     return LifecycleReport(plan.tenant, "offboard", tenant.state, State.ERASED, backup=backup)

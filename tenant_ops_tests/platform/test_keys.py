@@ -242,10 +242,14 @@ class TestThePreviousKey:
         with pytest.raises(InputError, match=f"the master key {new.id}"):
             open_sealed(after, old.seal(b"x", "here"), "there")
 
-    def test_the_key_this_home_made_counts_once_another_is_given(self, tmp_path: Path) -> None:
+    def test_the_key_this_home_made_counts_only_when_it_is_named(self, tmp_path: Path) -> None:
         made = ensure_master_key(settings(tmp_path))
-        assert find_previous_master_key(settings(tmp_path)) is None
-        assert find_previous_master_key(settings(tmp_path, "another passphrase")) == made
+        assert find_previous_master_key(settings(tmp_path, "another passphrase")) is None
+        named = str(key_path(settings(tmp_path)))
+        told = settings(tmp_path, "another passphrase", BACKUP_ENCRYPTION_KEY_PREVIOUS_FILE=named)
+        found = find_previous_master_key(told)
+        assert found is not None
+        assert found.id == made.id
 
     def test_the_same_key_twice_is_no_previous_one(self, tmp_path: Path) -> None:
         same = settings(tmp_path, "one passphrase", BACKUP_ENCRYPTION_KEY_PREVIOUS="one passphrase")
