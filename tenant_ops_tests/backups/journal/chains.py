@@ -24,8 +24,8 @@ from tenant_ops.backups.journal import (
     replay,
     write_segment,
 )
-from tenant_ops.backups.restoring.loading import set_sequences
 from tenant_ops.backups.records import decode, encode
+from tenant_ops.backups.restoring.loading import set_sequences
 from tenant_ops.backups.snapshot import Snapshot, hold_snapshot, tenant_names
 from tenant_ops.tenants import Fleet, Tenant
 
@@ -144,7 +144,9 @@ def written(snapshot: Snapshot, tenant: Tenant, since: Anchor) -> tuple[SegmentI
     """A segment, and its bytes."""
     pieces: list[bytes] = []
     info = write_segment(snapshot, tenant, since, lambda piece, _: pieces.append(piece))
-    return decode(SegmentInfo, encode(info), "segment"), b"".join(pieces)
+    stored = decode(SegmentInfo, encode(info), "segment")
+    assert stored == info
+    return stored, b"".join(pieces)
 
 
 def segment(info: SegmentInfo, text: bytes) -> Segment:
