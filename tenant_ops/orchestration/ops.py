@@ -180,7 +180,7 @@ def apply_change(context: dg.OpExecutionContext, fleet: FleetParam, config: Chan
                 return change_tier(fleet, tenant.slug, config.tier)
             case Change.OFFBOARD:
                 plan = plan_offboard(fleet, tenant.slug)
-                copy = safety_copy(fleet, "offboard") if config.create_backup else None
+                copy = safety_copy(fleet, "offboard", alone=True) if config.create_backup else None
                 if copy is None:
                     require_no_hold(fleet, tenant)  # before anything is dropped: the key goes last
                 if not config.execute:

@@ -25,6 +25,7 @@ class ChainCheck:
         links: Backups in it.
         members: Files in them that were looked for.
         problems: Why it, or a newer one, cannot be restored.
+        journal: Whether it was taken with a journal to go on from.
         interruptions: Why no incremental can go on from it: the next backup will be a full one.
     """
 
@@ -33,7 +34,13 @@ class ChainCheck:
     links: int
     members: int
     problems: tuple[str, ...]
+    journal: bool
     interruptions: tuple[str, ...]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an incremental can be trusted to go on from it."""
+        return self.journal and not self.problems and not self.interruptions
 
     @property
     def whole(self) -> bool:
@@ -63,6 +70,7 @@ def check_chain(fleet: Fleet, tenant: Tenant) -> ChainCheck:
         links=len(chain),
         members=sum(1 for link in chain for _ in _own(link)),
         problems=tuple(problems),
+        journal=standing.journal,
         interruptions=health(fleet, tenant).problems if standing.journal else (),
     )
 
