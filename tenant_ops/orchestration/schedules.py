@@ -65,13 +65,14 @@ def _backup_schedules(tier: Tier) -> Iterator[dg.ScheduleDefinition]:
         f"Backs up every {tier.name} tenant in full, every {tier.full_backup_every_h} hours.",
         _of_tier(tier),
     )
-    yield _schedule(
-        f"backup_incremental_{tier.name}",
-        "backup_incremental",
-        _cron(tier.backup_every_h, minute=30),
-        f"Backs up what changed in every {tier.name} tenant, every {tier.backup_every_h} hours.",
-        _of_tier(tier),
-    )
+    if tier.keeps_journal:
+        yield _schedule(
+            f"backup_incremental_{tier.name}",
+            "backup_incremental",
+            _cron(tier.backup_every_h, minute=30),
+            f"Backs up what changed in every {tier.name} tenant, every {tier.backup_every_h} hours.",
+            _of_tier(tier),
+        )
 
 
 @dg.schedule(

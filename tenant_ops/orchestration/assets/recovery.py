@@ -46,6 +46,7 @@ def _by_the_catalog(recovery: Recovery) -> Iterator[dg.AssetCheckResult]:
     late = bool({"rpo", "no backup"} & set(recovery.breaches))
     lost, allowed = recovery.age_s / HOUR_S, recovery.rpo_target_s / HOUR_S
     yield dg.AssetCheckResult(
+        asset_key=FULL_BACKUP,
         check_name="rpo_in_target",
         passed=not late,
         description=f"{lost:.1f} h would be lost, {allowed:g} h may be.",
@@ -57,7 +58,11 @@ def _by_the_catalog(recovery: Recovery) -> Iterator[dg.AssetCheckResult]:
         ("rto_in_target", "rto", f"{_took(recovery)}, {recovery.rto_target_s:g} s are allowed."),
     ):
         yield dg.AssetCheckResult(
-            check_name=name, passed=breach not in recovery.breaches, description=said, metadata=known
+            asset_key=DRILL,
+            check_name=name,
+            passed=breach not in recovery.breaches,
+            description=said,
+            metadata=known,
         )
 
 
@@ -65,6 +70,7 @@ def _by_the_store(fleet: Fleet, slug: str, asked: set[str]) -> Iterator[dg.Asset
     if "chain_whole" in asked:
         verdict = check_chain(fleet, fleet.registry.get(slug))
         yield dg.AssetCheckResult(
+            asset_key=FULL_BACKUP,
             check_name="chain_whole",
             passed=verdict.whole and not verdict.interruptions,
             # A journal that cannot go on costs a full backup, not the tenant.
