@@ -8,7 +8,8 @@ begins with. Where anything of what it would build on is missing, damaged, or no
 on none: a new chain costs one full backup, a broken one costs the tenant.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tenant_ops.backups import catalog
 from tenant_ops.backups.chains import note_of
@@ -16,10 +17,11 @@ from tenant_ops.backups.journal import Anchor
 from tenant_ops.backups.keys import key_finder
 from tenant_ops.backups.layout import BackupType
 from tenant_ops.backups.lineage import why_unreadable
+from tenant_ops.backups.placing import fallback_of, spanned
 from tenant_ops.backups.reading import Archive, open_alone
 from tenant_ops.backups.recording import record_of
 from tenant_ops.backups.reports import BackupRecord
-from tenant_ops.backups.stores import Folder
+from tenant_ops.backups.stores import Folder, absolute
 from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.platform.logs import logger
 from tenant_ops.tenants import Fleet, Tenant
@@ -44,42 +46,44 @@ class NoParent(Exception):
     """There is nothing to build on; the message says why, as a part of a sentence."""
 
 
-def enter_unknown(fleet: Fleet, tenant: Tenant, folder: Folder) -> None:
-    """Enter the backups of a folder that the catalog does not know.
+def known_backups(fleet: Fleet, tenant: Tenant, folder: Folder) -> tuple[BackupRecord, ...]:
+    """The tenant's backups, newest first, after those of a folder that the catalog does not know are entered.
 
     One is there whose process died between publishing and entering it: it may be the newest of its chain, and
     built past it the chain would fork. What cannot be opened is left where it is; `rebuild` names it.
     """
-    known = {backup.id for backup in catalog.list_backups(fleet, tenant)}
-    for backup_id in folder.backups():
-        if backup_id not in known:
-            try:
-                record = record_of(catalog.open_container(fleet, folder.container(backup_id)))
-            except TenantOpsError as error:
-                logger(__name__).warning("a backup cannot be opened", backup=backup_id, because=str(error))
-                continue
-            with fleet.control.transaction() as connection:
-                catalog.add(connection, record)
+    backups = catalog.list_backups(fleet, tenant)
+    unknown = set(folder.backups()) - {backup.id for backup in backups}
+    for backup_id in sorted(unknown):
+        try:
+            record = record_of(catalog.open_container(fleet, folder.container(backup_id)))
+        except TenantOpsError as error:
+            logger(__name__).warning("a backup cannot be opened", backup=backup_id, because=str(error))
+            continue
+        in_fallback = record.store == fallback_of(fleet, absolute(fleet.settings.backup_path))
+        with fleet.control.transaction() as connection:
+            catalog.add(connection, replace(record, fallback=in_fallback))
+    return catalog.list_backups(fleet, tenant) if unknown else backups
 
 
 def find_parent(
-    fleet: Fleet, tenant: Tenant, backup_type: BackupType, store: str, *, encrypted: bool
+    fleet: Fleet, backups: Sequence[BackupRecord], backup_type: BackupType, store: str, *, encrypted: bool
 ) -> Parent:
     """The backup a new incremental or differential builds on.
 
     Args:
         fleet: The fleet.
-        tenant: Whose.
+        backups: The tenant's, newest first.
         backup_type: `incremental` or `differential`.
-        store: Where the new one goes: a chain does not span stores.
+        store: Where the new one goes: a chain spans no others, but for the fallback of a store.
         encrypted: Whether the new one is; a chain is sealed as a whole or not at all.
 
     Raises:
         NoParent: there is none.
     """
-    backups = catalog.list_backups(fleet, tenant)
     known = {backup.id: backup for backup in backups}
-    chained = [backup for backup in backups if backup.anchor is not None and backup.store == store]
+    stores = spanned(fleet, store)
+    chained = [backup for backup in backups if backup.anchor is not None and backup.store in stores]
     if not chained:
         raise NoParent(f"no backup in {store} has a journal to go on from")
     chosen = chained[0]

@@ -51,6 +51,13 @@ def fallback_of(fleet: Fleet, store: str) -> str | None:
     return absolute(second)
 
 
+def spanned(fleet: Fleet, store: str) -> frozenset[str]:
+    """The stores a chain may span whose newest backup goes to the given one: it and the other of the two."""
+    first = absolute(fleet.settings.backup_path)
+    second = fallback_of(fleet, first)
+    return frozenset({first, second} if second and store in (first, second) else {store})
+
+
 def place(
     fleet: Fleet,
     tenant: Tenant,

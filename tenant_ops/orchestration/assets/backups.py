@@ -28,6 +28,7 @@ from tenant_ops.platform.progress import Progress
 from tenant_ops.tenants import Fleet, State, Tenant
 
 READABLE = "readable"
+IN_ITS_STORE = "in_its_store"
 COVERED = (State.ACTIVE, State.SUSPENDED)
 
 
@@ -39,6 +40,7 @@ class BackupConfig(dg.Config):
         default=True, description="Encrypt; a missing key is made and said, never skipped."
     )
     output_path: str = Field(default="", description="Where to store it; empty: the configured store.")
+    archive_format: str = Field(default="dir", description="dir, zip, tar, tar.gz or tar.zst.")
 
     def arguments(self) -> dict[str, Any]:
         """The options as arguments of `plan_backup`."""
@@ -46,6 +48,7 @@ class BackupConfig(dg.Config):
             "compression": self.compression,
             "encryption": self.encryption,
             "output_path": self.output_path or None,
+            "archive_format": self.archive_format,
         }
 
 
@@ -82,7 +85,10 @@ def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         code_version="1",
         key=FULL_BACKUP,
         deps=[dg.AssetKey(["datasets", name]) for name in catalog.names],
-        check_specs=[_readable(FULL_BACKUP, "Every member was read back, opened and hashed.")],
+        check_specs=[
+            _readable(FULL_BACKUP, "Every member was read back, opened and hashed."),
+            _in_its_store(FULL_BACKUP),
+        ],
     )
     def full(
         context: dg.AssetExecutionContext,
@@ -100,7 +106,10 @@ def backup_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         code_version="1",
         key=INCREMENTAL_BACKUP,
         deps=[FULL_BACKUP],
-        check_specs=[_readable(INCREMENTAL_BACKUP, "What it adds to its chain was read back and hashed.")],
+        check_specs=[
+            _readable(INCREMENTAL_BACKUP, "What it adds to its chain was read back and hashed."),
+            _in_its_store(INCREMENTAL_BACKUP),
+        ],
     )
     def incremental(
         context: dg.AssetExecutionContext,
@@ -160,7 +169,7 @@ def _back_up(
 
     return batch.run(
         context,
-        operation(context, fleet, "backup", work, states=COVERED),
+        operation(context, fleet, "backup", work, states=COVERED, found=lambda report: report.fallback),
         # Until this one was taken so much could have been lost: the RPO as it really was.
         metadata=lambda report: {**metadata_of(report), "rpo_age_s": exposed[report.tenant]},
         checks=lambda report: _read_back(fleet, report),
@@ -176,6 +185,17 @@ def _read_back(fleet: Fleet, report: BackupReport) -> Iterator[dg.AssetCheckResu
         description="; ".join(verdict.problems) or None,
         metadata=metadata_of(verdict),
     )
+    yield dg.AssetCheckResult(
+        check_name=IN_ITS_STORE,
+        passed=not report.fallback,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=report.warnings[0] if report.fallback else None,
+        metadata={"store": report.store},
+    )
+
+
+def _in_its_store(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    return tenant_check(IN_ITS_STORE, asset, "It lies in the store it is meant for, not in the fallback.")
 
 
 def _readable(asset: dg.AssetKey, meaning: str) -> dg.AssetCheckSpec:
