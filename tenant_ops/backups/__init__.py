@@ -4,12 +4,18 @@
 `docs/backup-format.md`; `ddl/` the definition of a schema; `catalog.py` which backups there are.
 """
 
-from tenant_ops.backups.catalog import find_backup, list_backups
+from tenant_ops.backups.catalog import UnknownBackup, find_backup, list_backups
 from tenant_ops.backups.comparing import Comparison, TableComparison, compare
 from tenant_ops.backups.crypto import DamagedBackup, WrongKey
 from tenant_ops.backups.exporting import ExportPlan, ExportReport, export_key, plan_export
 from tenant_ops.backups.lineage import ChainView, chains
 from tenant_ops.backups.rebuilding import rebuild
+from tenant_ops.backups.reconciling import (
+    ReconcilePlan,
+    ReconcileReport,
+    execute_reconcile,
+    plan_reconcile,
+)
 from tenant_ops.backups.reports import (
     BackupPlan,
     BackupRecord,
@@ -50,6 +56,7 @@ from tenant_ops.backups.rotating_master import (
 )
 from tenant_ops.backups.safety import safety_copy
 from tenant_ops.backups.shredding import ShredReport, shred
+from tenant_ops.backups.stores import StoreFailed
 from tenant_ops.backups.taking import execute_backup, plan_backup
 from tenant_ops.backups.verifying import verify_backup, verify_backups
 
@@ -66,6 +73,8 @@ __all__ = [
     "MasterRotationPlan",
     "MasterRotationReport",
     "RebuildReport",
+    "ReconcilePlan",
+    "ReconcileReport",
     "RestorePlan",
     "RestoreReport",
     "RetentionDecision",
@@ -74,9 +83,11 @@ __all__ = [
     "RotationPlan",
     "RotationReport",
     "ShredReport",
+    "StoreFailed",
     "TableComparison",
     "TableDifference",
     "UndoReport",
+    "UnknownBackup",
     "VerifyReport",
     "WrongKey",
     "chains",
@@ -84,6 +95,7 @@ __all__ = [
     "discard_replaced",
     "execute_backup",
     "execute_master_rotation",
+    "execute_reconcile",
     "execute_restore",
     "execute_retention",
     "execute_rotation",
@@ -96,6 +108,7 @@ __all__ = [
     "plan_backup",
     "plan_export",
     "plan_master_rotation",
+    "plan_reconcile",
     "plan_restore",
     "plan_restore_to",
     "plan_retention",

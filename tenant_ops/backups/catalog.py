@@ -26,7 +26,7 @@ from tenant_ops.backups.reading import Archive, open_archive, read_header
 from tenant_ops.backups.recording import record_of
 from tenant_ops.backups.reports import BackupRecord
 from tenant_ops.backups.stores import Folder, Store, container_at, open_store
-from tenant_ops.platform.errors import InputError, NotAvailable, OperationFailed, TenantOpsError
+from tenant_ops.platform.errors import InputError, OperationFailed, TenantOpsError
 from tenant_ops.tenants import Fleet, Tenant
 
 _COLUMNS = (
@@ -71,6 +71,10 @@ _COLUMNS = (
 )
 
 
+class UnknownBackup(InputError):
+    """No backup has that id, and nothing lies at that path (exit code 2)."""
+
+
 def store_at(fleet: Fleet, where: str | None = None) -> Store:
     """The store at a path or URL; the configured one when left out.
 
@@ -84,27 +88,6 @@ def store_at(fleet: Fleet, where: str | None = None) -> Store:
 def folder_of(fleet: Fleet, backup: BackupRecord) -> Folder:
     """The folder of a store a backup lies in."""
     return store_at(fleet, backup.store).folder(backup.tenant_id)
-
-
-def store_root(fleet: Fleet, output_path: str | None = None) -> Path:
-    """The directory backups go to.
-
-    Raises:
-        NotAvailable: the path is a URL of a store this version does not write to.
-    """
-    path = output_path or fleet.settings.backup_path
-    if "://" in path:
-        raise NotAvailable(
-            "only directories can hold backups in this version.",
-            where=path,
-            fix="Give a directory; sync it to the object store with its own tool.",
-        )
-    return Path(path).expanduser().resolve()
-
-
-def tenant_folder(root: Path, tenant_id: str | UUID) -> Path:
-    """Where the backups of one tenant lie in a store."""
-    return root / str(tenant_id)
 
 
 def list_backups(fleet: Fleet, tenant: Tenant | UUID | None = None) -> tuple[BackupRecord, ...]:
@@ -123,7 +106,8 @@ def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
     """The backup of an id, an id's beginning, a path, or a URL.
 
     Raises:
-        InputError: there is none, or several begin like that.
+        UnknownBackup: there is none.
+        InputError: several begin like that, or what lies at the path is no complete backup.
         DamagedBackup: there is one at the path, but it is not what was written.
     """
     if "://" in reference or Path(reference).expanduser().exists():
@@ -135,7 +119,7 @@ def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
         return _as_found(fleet, exact)[0]
     if exact:
         raise InputError(f"{len(exact)} backups begin with {reference!r}.", fix="Give more of the id.")
-    raise InputError(
+    raise UnknownBackup(
         f"there is no backup {reference!r}.",
         fix="See `tenant-ops backup list`; for one that is not in the catalog give its path.",
     )
@@ -207,13 +191,17 @@ def add(connection: psycopg.Connection, record: BackupRecord) -> bool:
 
 
 def mark_verified(fleet: Fleet, backup_id: str, level: str = "full") -> None:
-    """Note that the backup was just read back whole; a quick check never takes the place of a full one."""
+    """Note that the backup was just read back whole.
+
+    A quick check never takes the place of a full one, nor does it clear what a full one found.
+    """
     with fleet.control.transaction() as connection:
         connection.execute(
             """
             UPDATE tenant_ops.backup SET damaged_at = NULL, damage = NULL, verified_at = %(now)s,
                    verified_level = %(level)s
-            WHERE id = %(id)s AND (%(level)s = 'full' OR verified_level IS DISTINCT FROM 'full')
+            WHERE id = %(id)s
+              AND (%(level)s = 'full' OR (verified_level IS DISTINCT FROM 'full' AND damage IS NULL))
             """,
             {"now": fleet.clock(), "level": level, "id": backup_id},
         )

@@ -101,8 +101,9 @@ def chains(backups: Sequence[BackupRecord]) -> tuple[ChainView, ...]:
     known = {backup.id: backup for backup in backups}
     members: dict[str, list[BackupRecord]] = defaultdict(list)
     for backup in backups:
-        *_, first = (backup, *ancestors(backup, known))
-        members[first if isinstance(first, str) else first.id].append(backup)
+        links = [link if isinstance(link, str) else link.id for link in (backup, *ancestors(backup, known))]
+        in_circle = links[-1] in known and known[links[-1]].parent is not None
+        members[min(links) if in_circle else links[-1]].append(backup)
     views = [_view(base_id, links, known) for base_id, links in members.items()]
     return tuple(
         sorted(views, key=lambda view: max(moment(link.backup) for link in view.links), reverse=True)

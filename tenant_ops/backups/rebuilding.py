@@ -13,10 +13,11 @@ from tenant_ops.backups import catalog
 from tenant_ops.backups.containers import Container
 from tenant_ops.backups.lineage import why_unreadable
 from tenant_ops.backups.notes import read_note
+from tenant_ops.backups.placing import fallback_of
 from tenant_ops.backups.reading import read_header
 from tenant_ops.backups.recording import record_of
 from tenant_ops.backups.reports import BackupRecord, RebuildReport
-from tenant_ops.backups.stores import Store
+from tenant_ops.backups.stores import Store, absolute
 from tenant_ops.platform.errors import TenantOpsError
 from tenant_ops.tenants import Fleet
 
@@ -71,7 +72,8 @@ def _known_stores(fleet: Fleet) -> tuple[str, ...]:
     with fleet.control.transaction() as connection:
         rows = connection.execute("SELECT DISTINCT store FROM tenant_ops.backup ORDER BY store").fetchall()
     configured = catalog.store_at(fleet).where
-    return tuple(dict.fromkeys((configured, *(row[0] for row in rows))))
+    fallback = (absolute(fleet.settings.backup_fallback_path),) if fleet.settings.backup_fallback_path else ()
+    return tuple(dict.fromkeys((configured, *fallback, *(row[0] for row in rows))))
 
 
 def _containers(store: Store) -> Iterator[tuple[str, Container]]:
@@ -88,6 +90,7 @@ def _read_all(
     records: list[BackupRecord] = []
     unreadable: dict[str, str] = {}
     broken: dict[str, str] = {}
+    fallback = fallback_of(fleet, catalog.store_at(fleet).where)
     for backup_id, container in sorted(found.items()):
         try:
             lacks = _missing_link(fleet, container, found)
@@ -95,7 +98,9 @@ def _read_all(
                 broken[backup_id] = f"{lacks}, which it builds on, is missing"
                 continue
             record = record_of(catalog.open_container(fleet, container, found))
-            records.append(replace(record, **read_note(container, record.id)))
+            records.append(
+                replace(record, fallback=record.store == fallback, **read_note(container, record.id))
+            )
         except TenantOpsError as error:
             unreadable[backup_id] = str(error)
     return records, unreadable, broken
@@ -114,7 +119,7 @@ def _missing_link(fleet: Fleet, container: Container, found: dict[str, Container
 def _forget(
     connection: psycopg.Connection, stores: set[str], found: dict[str, Container]
 ) -> tuple[int, tuple[str, ...]]:
-    """Delete records of backups that are gone from these stores: how many, and which were kept all the same."""
+    """Delete records of backups gone from these stores: how many, and which were kept all the same."""
     rows = connection.execute(
         """
         SELECT id, pinned OR legal_hold IS NOT NULL FROM tenant_ops.backup

@@ -89,7 +89,7 @@ def verify_backup(
     else:
         chain = (archive,) if level == "own" else archive.chain()
         for link in chain:
-            found = _link_problems(link, level, memo, progress)
+            found = _link_problems(link, level, memo, progress, alone=bool(problems))
             problems += [problem for problem in found if problem not in problems]
             _note(fleet, link, level, found, sound=not problems)
     members = [member for link in chain for member in _own_members(link)]
@@ -116,15 +116,18 @@ def _note(fleet: Fleet, link: Archive, level: str, found: list[str], *, sound: b
         catalog.mark_verified(fleet, link.id, "quick" if level == "quick" else "full")
 
 
-def _link_problems(link: Archive, level: str, memo: Memo, progress: Progress) -> list[str]:
-    """What is wrong with one backup of a chain, apart from those it builds on."""
+def _link_problems(link: Archive, level: str, memo: Memo, progress: Progress, *, alone: bool) -> list[str]:
+    """What is wrong with one backup of a chain, apart from those it builds on.
+
+    `alone` when one of those is damaged: then rows, which lie in several of them, tell nothing new.
+    """
     key = (link.id, link.manifest_sha256, level)
     if key not in memo.links:
         problems = [f"backup {link.id}, {path}: it is in no manifest." for path in link.unexpected()]
         problems += _check_members(link, level, memo, progress)
         if level != "quick" and not problems:
-            problems += _check_rows(link, level, memo, progress)
             problems += _check_segment(link)
+            problems += [] if alone else _check_rows(link, level, memo, progress)
         memo.links[key] = problems
     return memo.links[key]
 

@@ -14,6 +14,7 @@ from tenant_ops.cli import (
     backup_drills,
     backup_keys,
     backup_retention,
+    backup_stores,
     backups,
     desk,
     fixtures,
@@ -49,6 +50,7 @@ backups.app.add_typer(backup_catalog.app)
 backups.app.add_typer(backup_retention.app)
 backups.app.add_typer(backup_keys.app)
 backups.app.add_typer(backup_drills.app)
+backups.app.add_typer(backup_stores.app)
 app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")

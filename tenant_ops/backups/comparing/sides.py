@@ -35,8 +35,12 @@ from tenant_ops.platform.progress import Progress
 from tenant_ops.tenants import Fleet, State, Tenant
 
 SCRATCH = "__compared"
-_PRIMARY_KEY = re.compile(r"ADD CONSTRAINT .* PRIMARY KEY \((.+?)\)(?: |$)")
-_NAME = re.compile(r'"((?:[^"]|"")+)"|([^\s,]+)')
+_QUOTED = r'"(?:[^"]|"")+"'
+_PRIMARY_KEY = re.compile(
+    rf'^ALTER TABLE (?:ONLY )?"{{schema}}"\.({_QUOTED}) ADD CONSTRAINT {_QUOTED} '
+    rf"PRIMARY KEY \(((?:{_QUOTED}|[^()\"])+)\)"
+)
+_KEY_COLUMN = re.compile(rf"\s*({_QUOTED}|[^\s,\"]+)\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -238,14 +242,20 @@ def _neutral(parts: Any) -> str:
 
 
 def _primary_keys(statements: Iterable[Statement]) -> dict[str, tuple[str, ...]]:
-    """The columns of each table's primary key, read from the statement that makes it."""
+    """The columns of each table's primary key, read from the statement that makes it.
+
+    A key over periods (`WITHOUT OVERLAPS`) is none here: two rows may agree in all its columns but one.
+    """
     keys = {}
     for statement in statements:
-        found = _PRIMARY_KEY.search(_neutral(statement.sql)) if statement.kind == "primary key" else None
-        if found:
-            names = (quoted.replace('""', '"') or plain for quoted, plain in _NAME.findall(found[1]))
-            keys[statement.name] = tuple(names)
+        found = _PRIMARY_KEY.match(_neutral(statement.sql)) if statement.kind == "primary key" else None
+        if found and not _KEY_COLUMN.sub("", found[2]):
+            keys[_unquoted(found[1])] = tuple(map(_unquoted, _KEY_COLUMN.findall(found[2])))
     return keys
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _file_hashes(folder: Path) -> dict[str, str]:

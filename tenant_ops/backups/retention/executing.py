@@ -85,10 +85,10 @@ def prune_journal(fleet: Fleet, tenant: Tenant) -> int:
     """Forget the entries of the tenant's journal that no backup can go on from any more; how many those were.
 
     A differential backup goes on from the full one its chain begins with, so the journal reaches back to the
-    newest full backup that can be read and has an anchor. 0 for a tenant without a journal or such a backup,
-    or whose journal was made after it: then the next backup is a full one, and a chain begins there.
+    one the newest chain begins with. 0 for a tenant without a journal or such a chain, or whose journal was
+    made after it: then the next backup is a full one, and a chain begins there.
     """
-    anchor = _oldest_anchor(catalog.list_backups(fleet, tenant))
+    anchor = _oldest_anchor(fleet, catalog.list_backups(fleet, tenant))
     if anchor is None or tenant.state not in (State.ACTIVE, State.SUSPENDED):
         return 0
     if not health(fleet, tenant).installed:
@@ -137,12 +137,18 @@ def _still_going(backups: Sequence[BackupRecord], planned: set[str]) -> tuple[Ba
     return tips_first([backup for backup in backups if backup.id not in needed])
 
 
-def _oldest_anchor(backups: Sequence[BackupRecord]) -> Anchor | None:
+def _oldest_anchor(fleet: Fleet, backups: Sequence[BackupRecord]) -> Anchor | None:
+    """The anchor of the full backup the newest chain begins with.
+
+    Of the configured store's, where it has one: a backup taken to another place must not end the chain the
+    schedules go on with. The other place's own then may, and its next backup is a full one.
+    """
     known = {backup.id: backup for backup in backups}
-    for backup in backups:  # newest first
-        if backup.type == "full" and backup.anchor and why_unreadable(backup, known) is None:
-            return Anchor(**backup.anchor)
-    return None
+    chained = [backup for backup in backups if backup.anchor and why_unreadable(backup, known) is None]
+    configured = catalog.store_at(fleet).where
+    newest = next((backup for backup in chained if backup.store == configured), next(iter(chained), None))
+    base = known.get(newest.base_id or "") if newest else None
+    return Anchor(**base.anchor) if base and base.anchor else None
 
 
 def _tenant(fleet: Fleet, tenant_id: UUID) -> Tenant | None:
