@@ -98,3 +98,12 @@ def songs(fleet: Fleet, tenant: Tenant) -> int:
         row = connection.execute("SELECT count(*) FROM plays").fetchone()
     assert row is not None
     return row[0]
+
+
+def run_sql(fleet: Fleet, tenant: Tenant, query: str) -> list[tuple]:
+    """Run SQL as the tenant's owner, committed at the end; the rows of the last statement."""
+    with fleet.session(tenant) as connection:
+        cursor = connection.execute(query.encode())
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description else []

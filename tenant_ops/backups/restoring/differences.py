@@ -117,7 +117,8 @@ class Compared:
             sql.SQL(
                 """
                 CREATE UNLOGGED TABLE {diff} AS
-                SELECT CASE WHEN NOT a.deleted THEN l.part END AS part, CASE WHEN NOT a.deleted THEN l.at END AS at,
+                SELECT CASE WHEN NOT a.deleted THEN l.part END AS part,
+                       CASE WHEN NOT a.deleted THEN l.at END AS at,
                        l.r AS was, a.was_r AS became, a.deleted AS creates, a.created AS deletes
                 FROM ({aside}) a LEFT JOIN ({live}) l ON l.k OPERATOR(pg_catalog.=) a.k
                 WHERE (a.deleted AND {again})
@@ -137,7 +138,8 @@ class Compared:
         """How many rows are to be created, updated and deleted, and some of their keys."""
         row = connection.execute(
             sql.SQL(
-                "SELECT count(*) FILTER (WHERE creates), count(*) FILTER (WHERE NOT creates AND NOT deletes), "
+                "SELECT count(*) FILTER (WHERE creates), "
+                "count(*) FILTER (WHERE NOT creates AND NOT deletes), "
                 "count(*) FILTER (WHERE deletes) FROM {}"
             ).format(self.diff)
         ).fetchone()
@@ -198,18 +200,18 @@ class Compared:
 
     def _differing(self, words: Sequence[str]) -> sql.Composed:
         conditions = {
-            "create": "l.at IS NULL",
-            "update": "l.at IS NOT NULL AND b.at IS NOT NULL AND l.r OPERATOR(pg_catalog.*<>) b.r",
-            "delete": "b.at IS NULL",
+            "create": sql.SQL("l.at IS NULL"),
+            "update": sql.SQL("(l.at IS NOT NULL AND b.at IS NOT NULL AND l.r OPERATOR(pg_catalog.*<>) b.r)"),
+            "delete": sql.SQL("b.at IS NULL"),
         }
-        chosen = " OR ".join(f"({conditions[word]})" for word in words)
+        chosen = sql.SQL(" OR ").join(conditions[word] for word in words)
         return sql.SQL(
             """
             SELECT l.part, l.at, l.r AS was, b.r AS became, l.at IS NULL AS creates, b.at IS NULL AS deletes
             FROM ({live}) l FULL JOIN ({beside}) b ON l.k OPERATOR(pg_catalog.=) b.k
-            WHERE """
-            + chosen  # type: ignore[arg-type]
-        ).format(live=self._side(self.live, "t"), beside=self._side(self.beside, "b"))
+            WHERE {chosen}
+            """
+        ).format(chosen=chosen, live=self._side(self.live, "t"), beside=self._side(self.beside, "b"))
 
     def _side(self, schema: str, alias: str) -> sql.Composed:
         """One side's rows with their keys."""

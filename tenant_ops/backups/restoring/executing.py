@@ -41,6 +41,7 @@ from tenant_ops.backups.restoring.reports import (
     RestoreReport,
     TableDifference,
 )
+from tenant_ops.backups.restoring.sentences import in_sentences
 from tenant_ops.backups.restoring.undoing import discard_replaced, follow_again, is_followed
 from tenant_ops.backups.snapshot import tenant_names
 from tenant_ops.backups.taking import execute_backup, plan_backup
@@ -70,7 +71,11 @@ def execute_restore(fleet: Fleet, plan: RestorePlan, *, progress: Progress = SIL
     check_chain(archive)
     link = used_links(archive, reach.segments)[-1]
     work = _Work(plan, archive, link, _config(link))
-    with _target(fleet, work) as (tenant, created), fleet.lock(tenant, "restore"):
+    with (
+        in_sentences(plan.target),
+        _target(fleet, work) as (tenant, created),
+        fleet.lock(tenant, "restore"),
+    ):
         swapping.finish_interrupted(fleet, tenant)
         safety = None
         if not created:
@@ -288,7 +293,7 @@ def _merge_content(
             note_restore(fleet, control, tenant, work.plan, work.archive, safety, seconds)
 
         link = work.link if work.plan.mode == MERGE else None
-        merged = merge(fleet, tenant, names, work.plan, sessions.connections[0], link, loaded, also)
+        merged = merge(fleet, tenant, names, work.plan, sessions.connections[0], link, also)
     swapping.drop_schema(fleet, tenant, names.new_schema)
     journal = "it recorded every row that was changed" if is_followed(fleet, tenant) else "none is kept"
     warnings = (*sessions.warnings, *merged.warnings)
@@ -341,7 +346,7 @@ def note_restore(
     safety: str | None,
     seconds: float,
 ) -> None:
-    """Tell the audit log, in the transaction that makes the restore true; later plans take its speed from it."""
+    """Tell the audit log; where it can be in the transaction of the restore. Plans take its speed from it."""
     record_event(
         control,
         chain=str(tenant.id),

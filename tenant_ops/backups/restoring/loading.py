@@ -3,8 +3,8 @@
 Here: the order of a load, rows, sequences, the comparison with the manifest. Not here: statements
 (`statements.py`), what is replaced and how it is exchanged (`executing.py`, `swapping.py`).
 
-A load is many transactions: each table is emptied and filled in one (COPY FREEZE), each index is built in one.
-Nothing reads the schema until it takes the live one's place, and one that was left half full is dropped by
+A load is many transactions: each table is emptied and filled in one (COPY FREEZE), each index built in one.
+Nothing reads the schema until it takes the live one's place; one that was left half full is dropped by
 whoever comes next.
 """
 

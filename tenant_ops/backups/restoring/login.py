@@ -26,7 +26,7 @@ from tenant_ops.tenants import Fleet, Tenant
 MEMORY_MB = 256
 RESTORE, DRILL = "rst", "drl"
 _LOGIN_WITHIN = "10 minutes"
-# Nothing that is loaded is lost by not waiting for the disk: the exchange at the end does, and for all before.
+# Nothing is lost by not waiting for the disk: the exchange at the end does, and for all before it.
 _SESSION = (
     "SET search_path = ''",
     "SET check_function_bodies = off",

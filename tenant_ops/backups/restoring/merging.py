@@ -8,8 +8,8 @@ keys of other tables go on holding, the journal and the tenant's own triggers se
 but who writes to the same row, and what has to be kept for undoing is what was changed.
 
 The work is one REPEATABLE READ transaction: where somebody changes one of the rows meanwhile it begins again.
-Rows that are changed are kept as text in the schema `<schema>__merged_<UTC time>`, whose tables need no type of
-the tenant's, so that none of its migrations stumbles over them.
+Rows that are changed are kept as text in the schema `<schema>__merged_<UTC time>`, whose tables need no type
+of the tenant's, so that none of its migrations stumbles over them.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from tenant_ops.audit import record as record_event
 from tenant_ops.backups.reading import Archive
 from tenant_ops.backups.restoring import swapping
 from tenant_ops.backups.restoring.differences import Compared, apply, column_types, read_compared
-from tenant_ops.backups.restoring.loading import Loaded, owned_columns
+from tenant_ops.backups.restoring.loading import owned_columns
 from tenant_ops.backups.restoring.login import as_owner, owner_sessions
 from tenant_ops.backups.restoring.merged_files import (
     FileChanges,
@@ -62,7 +62,7 @@ def check_tables(fleet: Fleet, tenant: Tenant, archive: Archive, chosen: Sequenc
         if name in parts:
             yield f"{name} is a partition: restore {parts[name]}"
         elif name not in live:
-            yield f"the tenant has no table {name} now: restore the backup as a new tenant, and copy it from there"
+            yield f"the tenant has no table {name} now: restore the backup as a new tenant and copy it"
         elif name not in backed_up and name not in parts.values():
             yield f"the backup has no table {name}"
     for name in chosen or live:
@@ -70,8 +70,8 @@ def check_tables(fleet: Fleet, tenant: Tenant, archive: Archive, chosen: Sequenc
             unknown = [column for column in backed_up[name].columns if column not in live[name]]
             if unknown:
                 yield (
-                    f"table {name} no longer has the columns {', '.join(unknown)}, which the backup has: their "
-                    "values would be lost"
+                    f"table {name} no longer has the columns {', '.join(unknown)}, which the backup has: "
+                    "their values would be lost"
                 )
 
 
@@ -93,7 +93,6 @@ def merge(
     plan: RestorePlan,
     connection: psycopg.Connection,
     files_of: Archive | None,
-    loaded: Loaded,
     also: Callable[[psycopg.Connection], None],
 ) -> Merged:
     """Bring live rows, and files when `files_of` is given, to what lies beside in `names.new_schema`.
@@ -185,13 +184,13 @@ def _merge_rows(
             )
     apply(connection, changed)
     _move_sequences(connection, live, changed)
-    warnings = []
-    for table in changed:
-        if left := table.left(connection, plan.words):
-            warnings.append(
-                f"{left} rows of {table.name} are not as in the backup: its own triggers changed them, or an "
-                "identity that is always generated could not be set."
-            )
+    left = {table.name: table.left(connection, plan.words) for table in changed}
+    warnings = [
+        f"{rows} rows of {name} are not as in the backup: its own triggers changed them, or an identity that "
+        "is always generated could not be set."
+        for name, rows in left.items()
+        if rows
+    ]
     return tuple(one for one in found if one.create + one.update + one.delete), tuple(warnings)
 
 
@@ -208,7 +207,7 @@ def _take_rows_back(
     for name, columns in recorded.items():
         if columns.items() - now.get(name, {}).items():
             raise InputError(
-                f"table {name} has other columns than when the restore changed it, so it cannot be taken back.",
+                f"table {name} has other columns than when the restore changed it: it cannot be taken back.",
                 where=f"tenant {tenant.slug}",
                 fix="Restore the backup that was taken before it.",
             )

@@ -86,8 +86,10 @@ def find_time(fleet: Fleet, source: Tenant, at: datetime) -> Moment:
             fix="Ask for that moment or a later one.",
         )
     newest = before[0]
-    if not any(_time(record) > at for record in usable) and _can_go_on(source, newest) and at > _time(newest):
-        return Moment(newest, AtTime(at), fresh=True)
+    if newest is usable[0] and at > _time(newest) and _can_go_on(source, newest):
+        # Without times of commits an incremental would tell of nothing but its own moment, which is later.
+        if _keeps_times(fleet, source):
+            return Moment(newest, AtTime(at), fresh=True)
     return _nearest(fleet, list(_candidates(usable, at)), AtTime(at), newest)
 
 
@@ -178,7 +180,7 @@ def _candidates(usable: Sequence[BackupRecord], at: datetime) -> Iterator[Backup
 def _nearest(fleet: Fleet, candidates: list[BackupRecord], until: AtTime, fallback: BackupRecord) -> Moment:
     best: tuple[datetime, int, Moment] | None = None
     problem: Exception | None = None
-    for record in dict.fromkeys(candidates):
+    for record in {record.id: record for record in candidates}.values():
         try:
             reach = reach_of(catalog.open_backup(fleet, record), until)
         except (InputError, DamagedBackup) as error:
@@ -197,6 +199,12 @@ def _nearest(fleet: Fleet, candidates: list[BackupRecord], until: AtTime, fallba
 def _can_go_on(source: Tenant, newest: BackupRecord) -> bool:
     """Whether an incremental after a backup could be taken now."""
     return newest.anchor is not None and source.state in (State.ACTIVE, State.SUSPENDED)
+
+
+def _keeps_times(fleet: Fleet, source: Tenant) -> bool:
+    with fleet.database(source).transaction() as connection:
+        row = connection.execute("SHOW track_commit_timestamp").fetchone()
+    return row == ("on",)
 
 
 def _time(record: BackupRecord) -> datetime:

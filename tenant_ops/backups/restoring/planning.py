@@ -136,7 +136,7 @@ def plan_restore_to(
 ) -> RestorePlan:
     """Like `plan_restore`, from the backups of a tenant that come nearest to a moment.
 
-    Where the moment lies after the newest backup and the tenant is live, an incremental backup is taken first.
+    Where the moment lies after the newest backup and the tenant is live, an incremental is taken first.
 
     Args:
         fleet: The fleet.

@@ -70,7 +70,8 @@ def _afterwards(schema: str, name: str, table: Compared | None, columns: list[st
         return sql.SQL("SELECT {} FROM {} t").format(fields, sql.Identifier(schema, name))
     new = sql.SQL(", ").join(sql.SQL("(d.became).{}").format(sql.Identifier(column)) for column in columns)
     return sql.SQL(
-        "SELECT {} FROM {} t WHERE NOT EXISTS (SELECT FROM {diff} d WHERE d.part = t.tableoid AND d.at = t.ctid) "
+        "SELECT {} FROM {} t "
+        "WHERE NOT EXISTS (SELECT FROM {diff} d WHERE d.part = t.tableoid AND d.at = t.ctid) "
         "UNION ALL SELECT {} FROM {diff} d WHERE NOT d.deletes"
     ).format(fields, table.table, new, diff=table.diff)
 
@@ -82,7 +83,8 @@ def _foreign_keys(connection: psycopg.Connection, schema: str) -> list[Any]:
             SELECT k.conname::text AS name, c.relname::text AS child, p.relname::text AS parent,
                    (SELECT array_agg(a.attname::text ORDER BY x.at)
                     FROM unnest(k.conkey) WITH ORDINALITY x(attnum, at)
-                    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.attnum) AS columns,
+                    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.attnum)
+                   AS columns,
                    (SELECT array_agg(a.attname::text ORDER BY x.at)
                     FROM unnest(k.confkey) WITH ORDINALITY x(attnum, at)
                     JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = x.attnum)

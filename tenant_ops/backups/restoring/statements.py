@@ -3,8 +3,8 @@
 Here: statements, one by one or as work that may run beside other work. Not here: rows, the order of a load
 (`loading.py`), how definitions are written (`ddl/`).
 
-Statements run as the tenant's owner role, each sent alone (the extended protocol takes no second command), and
-only of the kinds a definition consists of. They never pass through psql.
+Statements run as the tenant's owner role, each sent alone (the extended protocol takes no second command),
+and only of the kinds a definition consists of. They never pass through psql.
 """
 
 import re
@@ -20,8 +20,11 @@ from tenant_ops.backups.ddl.rights import GRANT_OUTSIDE, TABLESPACE
 from tenant_ops.backups.reading import Archive
 from tenant_ops.platform.errors import OperationFailed, first_line
 
-# Made before the rows although the definition has them after: rows are not changed by them, nor slower for them.
-_BEFORE_ROWS = {"type", "domain", "function", "procedure", "sequence", "default", "sequence owner"}
+# Made before the rows although the definition has them after: rows neither change nor load slower for them.
+_BEFORE_ROWS = {
+    "collation", "type", "domain", "function", "procedure", "aggregate", "operator", "cast", "conversion",
+    "text search dictionary", "text search configuration", "sequence", "default", "sequence owner",
+}  # fmt: skip
 _READ_ROWS = {"index"}
 _CHANGE_TABLES = {"primary key", "constraint", "foreign key"}
 _FUNCTIONS = ("function", "procedure")
