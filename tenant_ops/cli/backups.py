@@ -31,6 +31,10 @@ def backup(
     ] = None,
     backup_type: Annotated[str, typer.Option(help="full, incremental or differential.")] = "full",
     compression: Annotated[str, typer.Option(help="zstd, gzip or none.")] = "zstd",
+    compression_level: Annotated[
+        int | None,
+        typer.Option(help="zstd 1 to 19, gzip 0 to 3; the fastest that packs well when left out."),
+    ] = None,
     encryption: Annotated[bool, typer.Option(help="Encrypt; a missing key is made, and said.")] = True,
     output_path: Annotated[
         str | None,
@@ -39,6 +43,12 @@ def backup(
     archive_format: Annotated[
         str, typer.Option("--format", help="dir, zip, tar, tar.gz or tar.zst.")
     ] = "dir",
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Also count and hash the rows of changed tables; not needed with full backups."
+        ),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,9 +69,11 @@ def backup(
                 tenant,
                 backup_type=backup_type,
                 compression=compression,
+                level=compression_level,
                 encryption=encryption,
                 output_path=output_path,
                 archive_format=archive_format,
+                measure=measure,
             )
             for tenant in chosen
         ]
@@ -70,8 +82,9 @@ def backup(
             return
         config = {"compression": compression, "encryption": encryption, "archive_format": archive_format}
         config |= {"output_path": plans[0].store} if output_path else {}
+        config |= {} if compression_level is None else {"compression_level": compression_level}
         full = backup_type == "full"
-        config |= {} if full else {"backup_type": backup_type}
+        config |= {} if full else {"backup_type": backup_type, "measure": measure}
         run(
             fleet,
             "backup" if full else "backup_incremental",

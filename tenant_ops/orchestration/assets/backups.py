@@ -36,6 +36,9 @@ class BackupConfig(dg.Config):
     """How to write the archive."""
 
     compression: str = Field(default="zstd", description="zstd, gzip or none.")
+    compression_level: int | None = Field(
+        default=None, description="zstd 1 to 19, gzip 0 to 3; unset: the fastest that packs well."
+    )
     encryption: bool = Field(
         default=True, description="Encrypt; a missing key is made and said, never skipped."
     )
@@ -46,6 +49,7 @@ class BackupConfig(dg.Config):
         """The options as arguments of `plan_backup`."""
         return {
             "compression": self.compression,
+            "level": self.compression_level,
             "encryption": self.encryption,
             "output_path": self.output_path or None,
             "archive_format": self.archive_format,
@@ -59,10 +63,13 @@ class IncrementalConfig(BackupConfig):
         default="incremental",
         description="incremental: on the newest backup; differential: on the full one its chain begins with.",
     )
+    measure: bool = Field(
+        default=False, description="Also count and hash the rows of tables that changed, in the same moment."
+    )
 
     def arguments(self) -> dict[str, Any]:
         """The options as arguments of `plan_backup`."""
-        return {**super().arguments(), "backup_type": self.backup_type}
+        return {**super().arguments(), "backup_type": self.backup_type, "measure": self.measure}
 
 
 class DrillConfig(dg.Config):
