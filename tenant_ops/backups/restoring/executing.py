@@ -71,11 +71,8 @@ def execute_restore(fleet: Fleet, plan: RestorePlan, *, progress: Progress = SIL
     check_chain(archive)
     link = used_links(archive, reach.segments)[-1]
     work = _Work(plan, archive, link, _config(link))
-    with (
-        in_sentences(plan.target),
-        _target(fleet, work) as (tenant, created),
-        fleet.lock(tenant, "restore"),
-    ):
+    target = _target(fleet, work)
+    with in_sentences(plan.target), target as (tenant, created), fleet.lock(tenant, "restore"):
         swapping.finish_interrupted(fleet, tenant)
         safety = None
         if not created:
