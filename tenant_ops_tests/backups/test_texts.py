@@ -14,7 +14,8 @@ def script(schema: str, key: str) -> bytes:
         CREATE TABLE log (said text);
         CREATE FUNCTION doubled(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
         CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT {schema}.doubled(n)';
-        CREATE FUNCTION loudly(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT {schema.upper()}.doubled(n)';
+        CREATE FUNCTION loudly(n int) RETURNS int LANGUAGE sql IMMUTABLE
+            AS 'SELECT {schema.upper()}.doubled(n)';
         CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
             DECLARE n bigint;
             BEGIN

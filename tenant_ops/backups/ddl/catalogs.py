@@ -226,7 +226,8 @@ LEFT JOIN pg_depend x ON x.classid = d.refclassid AND x.objid = d.refobjid AND x
                      AND x.deptype = 'e'
 LEFT JOIN pg_extension e
        ON e.oid = COALESCE(x.refobjid, CASE WHEN d.refclassid = 'pg_extension'::regclass THEN d.refobjid END)
-WHERE d.refobjid >= 16384 OR d.refclassid = 'pg_collation'::regclass
+WHERE (d.refobjid >= 16384 AND d.refclassid <> 'pg_namespace'::regclass)
+   OR d.refclassid = 'pg_collation'::regclass
 """
 
 COMMENTS = """
@@ -269,6 +270,8 @@ FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
 WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname = ANY(%(roles)s)
   AND d.classid = 'pg_largeobject'::regclass AND d.deptype = 'o'
   AND d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database())
+UNION
+SELECT 'pg_seclabel', 0, NULL, NULL WHERE EXISTS (SELECT FROM pg_seclabel)
 ORDER BY 1, 3, 4
 """
 

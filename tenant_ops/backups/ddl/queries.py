@@ -18,6 +18,9 @@ from psycopg.rows import namedtuple_row
 
 from tenant_ops.backups.ddl import catalogs
 
+# Only the plans that are right for a few objects among those of thousands of schemas: look each up by its id.
+_PLANS = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+
 Row = Any  # a named tuple; its fields are the columns of the query
 
 
@@ -105,6 +108,7 @@ def read_objects(connection: psycopg.Connection, schema: str, stage: str, roles:
         roles: The tenant's own.
     """
     with connection.cursor(row_factory=namedtuple_row) as cursor:
+        cursor.execute(_PLANS)
 
         def rows(query: str, **parameters: Any) -> list[Row]:
             return cursor.execute(query, parameters, prepare=True).fetchall()  # type: ignore[arg-type]
@@ -118,8 +122,8 @@ def read_objects(connection: psycopg.Connection, schema: str, stage: str, roles:
             if member.extension is None:
                 own.setdefault(member.catalog, []).append(member.objid)
         relations = rows(catalogs.RELATIONS, ids=own.get("pg_class", []))
-        types = rows(catalogs.TYPES, ids=own.get("pg_type", []))
-        functions = rows(catalogs.FUNCTIONS, ids=own.get("pg_proc", []))
+        types = _if_any(rows, catalogs.TYPES, own.get("pg_type", []))
+        functions = _if_any(rows, catalogs.FUNCTIONS, own.get("pg_proc", []))
         tables = [r.oid for r in relations if r.relkind in "rpmvf"]
         attached = rows(
             catalogs.ATTACHED,
@@ -170,7 +174,7 @@ def read_objects(connection: psycopg.Connection, schema: str, stage: str, roles:
             attached=attached,
             relations=relations,
             columns=columns,
-            sequences=rows(catalogs.SEQUENCES, ids=[r.oid for r in relations if r.relkind == "S"]),
+            sequences=_if_any(rows, catalogs.SEQUENCES, [r.oid for r in relations if r.relkind == "S"]),
             types=types,
             functions=functions,
             privileged_settings=_privileged_settings(rows, functions, found[0].owner),
@@ -184,7 +188,11 @@ def read_objects(connection: psycopg.Connection, schema: str, stage: str, roles:
             inherits=rows(catalogs.INHERITS, ids=tables + [index.oid for index in indexes]),
             dependencies=rows(catalogs.DEPENDENCIES, **pairs([*every, *defaults])),
             comments=rows(catalogs.COMMENTS, **pairs([*every, ("pg_namespace", found[0].oid)])),
-            labels=rows(catalogs.LABELS, **pairs([*every, ("pg_namespace", found[0].oid)])),
+            labels=(
+                rows(catalogs.LABELS, **pairs([*every, ("pg_namespace", found[0].oid)]))
+                if any(row.catalog == "pg_seclabel" for row in attached)  # hardly any database has one
+                else []
+            ),
             default_rights=_if_any(rows, catalogs.DEFAULT_RIGHTS, own.get("pg_default_acl", [])),
         )
 
