@@ -1,5 +1,6 @@
 """What every test may ask for: a real Postgres, a database of its own, a fleet, a tenant."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tenant_ops.platform.database import Database
 from tenant_ops.platform.embedded import postgres
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, Tenant, provision
+from tenant_ops_tests.platform.key_server import running
 
 TEMPLATE = "with_control_plane"
 
@@ -163,6 +165,13 @@ def at_database(url: str, name: str) -> str:
         head, query = url.split("?", 1)
         return f"{head.rsplit('/', 1)[0]}/{name}?{query}"
     return make_conninfo(url, dbname=name)
+
+
+@pytest.fixture
+def key_server() -> Iterator[subprocess.Popen[str]]:
+    """A key management service that runs; `key_server.SERVICE` names its client."""
+    with running() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

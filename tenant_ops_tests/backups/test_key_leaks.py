@@ -86,11 +86,11 @@ def test_no_key_is_left_anywhere(fleet: Fleet, environment: dict[str, str], tmp_
     said: list[bytes] = []
     keys = {"the master key": MASTER, "the next master key": NEXT_MASTER}
 
-    def tenant_ops(*arguments: str, succeeds: bool = True, **more: str) -> None:
+    def tenant_ops(*arguments: str, succeeds: bool = True, given: dict[str, str] | None = None) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "tenant_ops", *arguments],
             capture_output=True,
-            env=environment | more,
+            env=environment | (given or {}),
             cwd=tmp_path,
             check=False,
         )
@@ -110,14 +110,22 @@ def test_no_key_is_left_anywhere(fleet: Fleet, environment: dict[str, str], tmp_
         tenant_ops("backup", "export-key", "--tenant-id", "acme", "--out", str(out))
         tenant_ops("backup", "export-key", "--tenant-id", "acme", "--out", str(out), succeeds=False)
         # A wrong key, a key in the wrong encoding, and the right way to replace it.
-        tenant_ops("backup", "--tenant-id", "acme", succeeds=False, BACKUP_ENCRYPTION_KEY=next_master)
-        tenant_ops("backup", "--tenant-id", "acme", succeeds=False, BACKUP_ENCRYPTION_KEY=NEXT_MASTER.hex())
+        tenant_ops(
+            "backup", "--tenant-id", "acme", succeeds=False, given={"BACKUP_ENCRYPTION_KEY": next_master}
+        )
+        tenant_ops(
+            "backup",
+            "--tenant-id",
+            "acme",
+            succeeds=False,
+            given={"BACKUP_ENCRYPTION_KEY": NEXT_MASTER.hex()},
+        )
         replaced = {
             "BACKUP_ENCRYPTION_KEY": next_master,
             "BACKUP_ENCRYPTION_KEY_PREVIOUS": environment["BACKUP_ENCRYPTION_KEY"],
         }
-        tenant_ops("backup", "rotate-keys", "--master", **replaced)
-        tenant_ops("backup", "list", BACKUP_ENCRYPTION_KEY=next_master)
+        tenant_ops("backup", "rotate-keys", "--master", given=replaced)
+        tenant_ops("backup", "list", given={"BACKUP_ENCRYPTION_KEY": next_master})
     assert leaks(out.read_bytes(), keys) == ["the second key"], "the search finds what is there"
     assert any(b"rotate-keys" in line for line in command_lines), "the watch saw the commands"
     assert leaks(b"\n".join(command_lines), keys) == []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,18 +15,21 @@ import pytest
 from tenant_ops.audit import history
 from tenant_ops.backups import (
     BackupRecord,
+    execute_backup,
     execute_master_rotation,
     execute_rotation,
+    plan_backup,
     plan_master_rotation,
     plan_rotation,
     verify_backup,
 )
 from tenant_ops.backups.catalog import open_backup
-from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.errors import InputError, OperationFailed
 from tenant_ops.platform.keys import find_master_key, key_path
 from tenant_ops.platform.settings import Settings
-from tenant_ops.tenants import Fleet, Tenant, login_password
+from tenant_ops.tenants import Fleet, Tenant, login_password, provision
 from tenant_ops_tests.backups.test_faults import Killed, run_killed
+from tenant_ops_tests.platform.key_server import SERVICE
 
 Take = Callable[..., BackupRecord]
 NEW = "a passphrase that is new"
@@ -139,6 +143,41 @@ def other_way(fleet: Fleet) -> Fleet:
         return with_settings(fleet, backup_key=None, previous_backup_key_file=None, previous_backup_key=NEW)
     path = str(key_path(fleet.settings))
     return with_settings(fleet, backup_key=NEW, previous_backup_key_file=path, previous_backup_key=None)
+
+
+def test_a_key_service_takes_the_place_of_a_key_file(
+    fleet: Fleet,
+    tenants: list[Tenant],
+    take: Take,
+    key_server: subprocess.Popen[str],
+) -> None:
+    backup, password = take(tenants[0]), login_password(fleet, tenants[0])
+    home_key = key_path(fleet.settings)
+    served = with_settings(fleet, backup_key_service=SERVICE)
+    both = with_settings(served, previous_backup_key_file=str(home_key))
+    report = execute_master_rotation(both, plan_master_rotation(both))
+    assert (report.finished, report.new_master) == (True, "http-key-1")
+    home_key.unlink()
+    provision(served, "initech")
+    made = execute_backup(served, plan_backup(served, served.registry.get("initech")))
+    assert made.encrypted
+    assert masters(served) == {"http-key-1"}
+    assert execute_rotation(served, plan_rotation(served, tenants[0])).destroyed
+    assert verify_backup(served, backup).sound
+    assert login_password(served, tenants[0]) == password
+    key_server.kill()
+    key_server.wait()
+    before = sorted(Path(fleet.settings.backup_path).rglob("*"))
+    for attempt in (
+        lambda: plan_backup(served, tenants[0]),
+        lambda: open_backup(served, backup),
+        lambda: plan_rotation(served, tenants[0]),
+        lambda: provision(served, "hooli"),
+    ):
+        with pytest.raises(OperationFailed, match="the key service did not answer"):
+            attempt()
+    assert sorted(Path(fleet.settings.backup_path).rglob("*")) == before
+    assert not home_key.exists(), "no key of our own takes its place"
 
 
 def test_what_a_third_key_wraps_is_named_and_the_rest_is_done(

@@ -100,6 +100,36 @@ def test_only_headers_are_written_and_the_old_key_is_destroyed(
         assert verify_chain(connection, str(small_tenant.id)).intact
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.zst"])
+def test_a_packed_backup_is_not_written_to_its_new_header_lies_beside_it(
+    fleet: Fleet, small_tenant: Tenant, take: Take, kind: str
+) -> None:
+    backup = take(small_tenant, archive_format=kind)
+    before = Path(backup.path).read_bytes()
+    for _ in range(2):
+        report = rotate(fleet, small_tenant)
+        assert (report.rewrapped, report.destroyed) == (1, True)
+        beside = Path(backup.path).with_name(f"{backup.id}.key.json")
+        assert json.loads(beside.read_bytes())["tenant_key_id"] == report.new_key
+        assert Path(backup.path).read_bytes() == before
+        assert verify_backup(fleet, backup).sound
+
+
+def test_every_backup_of_a_chain_is_wrapped_anew(fleet: Fleet, small_tenant: Tenant, take: Take) -> None:
+    chain = [take(small_tenant, backup_type="incremental")]
+    for number in range(3):
+        with fleet.session(small_tenant) as connection:
+            connection.execute("INSERT INTO plays (song) VALUES (%s)", (f"another {number}",))
+        chain.append(take(small_tenant, backup_type="incremental"))
+        if number == 1:
+            rotate(fleet, small_tenant)
+    assert [backup.type for backup in chain] == ["full", *["incremental"] * 3]
+    report = rotate(fleet, small_tenant)
+    assert (report.rewrapped, report.destroyed) == (4, True)
+    execute_restore(fleet, plan_restore(fleet, chain[-1], f"{small_tenant.slug}_copy"))
+    assert songs(fleet, fleet.registry.get(f"{small_tenant.slug}_copy")) == 103
+
+
 def test_a_plan_counts_and_changes_nothing(fleet: Fleet, small_tenant: Tenant, take: Take) -> None:
     sealed, plain = take(small_tenant), take(small_tenant, encryption=False)
     current, _ = keys_of(fleet, small_tenant)

@@ -18,9 +18,10 @@ from tenant_ops.backups.crypto import (
 
 tink = pytest.importorskip("tink")
 streaming_aead = pytest.importorskip("tink.streaming_aead")
-
-from tink import cleartext_keyset_handle  # noqa: E402 - only once tink is known to be there
-from tink.proto import aes_gcm_hkdf_streaming_pb2, common_pb2, tink_pb2  # noqa: E402
+cleartext_keyset_handle = pytest.importorskip("tink.cleartext_keyset_handle")
+aes_gcm_hkdf_streaming_pb2 = pytest.importorskip("tink.proto.aes_gcm_hkdf_streaming_pb2")
+common_pb2 = pytest.importorskip("tink.proto.common_pb2")
+tink_pb2 = pytest.importorskip("tink.proto.tink_pb2")
 
 KEY = bytes(range(32))
 CONTEXT = member_context("tenant", "backup", "data/0001-users.copy.zst.enc", "data")

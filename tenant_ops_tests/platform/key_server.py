@@ -6,14 +6,20 @@ first line of input, so that the key is on no command line either.
 
 import json
 import os
+import secrets
+import subprocess
 import sys
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tenant_ops.platform.key_service import DoesNotOpen, LocalKey
 
+SERVICE = f"{__name__}:HttpKey"
 URL = "TEST_KEY_SERVER"
 REFUSED = 422
 
@@ -59,6 +65,29 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class named it)
         """Nothing: the port is the only thing this program prints."""
+
+
+@contextmanager
+def running() -> Iterator[subprocess.Popen[str]]:
+    """The server as a process of its own, with a key only it knows; the client finds it."""
+    process = subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b64encode(secrets.token_bytes(32)).decode() + "\n")
+    process.stdin.flush()
+    os.environ[URL] = f"http://127.0.0.1:{int(process.stdout.readline())}"
+    try:
+        yield process
+    finally:
+        del os.environ[URL]
+        process.kill()
+        process.communicate()
 
 
 if __name__ == "__main__":

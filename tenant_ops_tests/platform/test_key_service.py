@@ -1,11 +1,6 @@
 """A master key that never leaves a key management service, here a process of its own asked over HTTP."""
 
-import os
-import secrets
 import subprocess
-import sys
-from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,35 +8,14 @@ import pytest
 from tenant_ops.platform.errors import InputError, OperationFailed, TenantOpsError
 from tenant_ops.platform.keys import ensure_master_key, find_master_key, key_path
 from tenant_ops.platform.settings import Settings
-from tenant_ops_tests.platform import key_server
-
-SERVICE = "tenant_ops_tests.platform.key_server:HttpKey"
+from tenant_ops_tests.platform.key_server import SERVICE
 
 
 def settings(home: Path, service: str = SERVICE) -> Settings:
     return Settings.load({"TENANT_OPS_HOME": str(home), "BACKUP_KEY_SERVICE": service})
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
-    """The service, running, with a key only it knows."""
-    process = subprocess.Popen(
-        [sys.executable, key_server.__file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(b64encode(secrets.token_bytes(32)).decode() + "\n")
-    process.stdin.flush()
-    monkeypatch.setenv(key_server.URL, f"http://127.0.0.1:{int(process.stdout.readline())}")
-    yield process
-    process.kill()
-    process.communicate()
-
-
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("key_server")
 def test_it_seals_and_opens_and_no_key_is_made_here(tmp_path: Path) -> None:
     key = ensure_master_key(settings(tmp_path))
     assert key.id == "http-key-1"
@@ -53,7 +27,7 @@ def test_it_seals_and_opens_and_no_key_is_made_here(tmp_path: Path) -> None:
     assert not key_path(settings(tmp_path)).exists()
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("key_server")
 def test_what_it_did_not_seal_for_this_place_does_not_open(tmp_path: Path) -> None:
     key = ensure_master_key(settings(tmp_path))
     sealed = key.seal(b"secret", "tenant/1")
@@ -63,12 +37,12 @@ def test_what_it_did_not_seal_for_this_place_does_not_open(tmp_path: Path) -> No
 
 
 def test_while_it_is_away_nothing_is_sealed_or_opened_and_it_is_said(
-    tmp_path: Path, server: subprocess.Popen[str]
+    tmp_path: Path, key_server: subprocess.Popen[str]
 ) -> None:
     key = ensure_master_key(settings(tmp_path))
     sealed = key.seal(b"secret", "here")
-    server.kill()
-    server.wait()
+    key_server.kill()
+    key_server.wait()
     for work in (lambda: key.seal(b"hunter2", "here"), lambda: key.open(sealed, "here")):
         with pytest.raises(OperationFailed, match=f"BACKUP_KEY_SERVICE {SERVICE}.*did not answer") as failed:
             work()
