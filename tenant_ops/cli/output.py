@@ -38,7 +38,17 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "seconds",
     ),
     "validate": ("tenant", "score", "coverage", "findings", "seconds"),
-    "backup": ("tenant", "backup_id", "rows", "raw_bytes", "stored_bytes", "encrypted", "seconds"),
+    "backup": (
+        "tenant",
+        "backup_id",
+        "type",
+        "changes",
+        "rows",
+        "raw_bytes",
+        "stored_bytes",
+        "encrypted",
+        "seconds",
+    ),
     "drill": (
         "tenant",
         "aim",
@@ -58,7 +68,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "migrate": ("tenant", "from_version", "to_version", "steps", "backup", "message", "seconds"),
 }
 # Shown where one of them is not 0.
-RARE = frozenset({"skipped", "deleted", "rejected", "passed_over"})
+RARE = frozenset({"skipped", "deleted", "rejected", "passed_over", "changes"})
 # Laying out ten thousand rows takes rich ten seconds, and nobody reads them.
 MOST_ROWS = 500
 MOST_NOTES, MOST_REASONS = 20, 5
@@ -87,7 +97,7 @@ def print_reports(reports: Sequence[StoredReport]) -> None:
 
 
 def print_notes(reports: Sequence[StoredReport]) -> None:
-    """What an operator must not miss in loads: rows that were left out, columns nobody knows."""
+    """What an operator must not miss: rows a load left out, columns nobody knows, another type of backup."""
     notes = [note for report in reports for note in _notes(report.operation, report.body)]
     for note in notes[:MOST_NOTES]:
         STDOUT.print(note, markup=False, highlight=False)
@@ -104,6 +114,11 @@ def _notes(operation: str, body: Mapping[str, Any]) -> Iterator[str]:
             f"{', '.join(said[:MOST_REASONS])}{more}. Look at them: "
             f"tenant-ops quarantine list --tenant-id {body['tenant']} --data-type {body['dataset']}"
         )
+    if operation == "backup":
+        if asked := body.get("instead_of"):
+            yield f"{body['tenant']}: a full backup instead of the {asked} one: {body['because']}"
+        for warning in body.get("warnings", ()):
+            yield f"{body['tenant']}: {warning}"
     if operation == "stage":
         for drifted in body.get("drift", ()):
             yield f"{body['tenant']}: {drifted['file']}, column {drifted['column']}: {drifted['outcome']}"
