@@ -8,6 +8,7 @@ from psycopg import sql
 
 from tenant_ops.backups import BackupRecord, execute_restore, plan_restore
 from tenant_ops.backups.ddl import SchemaDefinition, missing_needs
+from tenant_ops.backups.journal import install
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops_tests.backups.test_definitions import as_superuser, read
 
@@ -267,3 +268,87 @@ def test_a_partition_half_detached_is_a_table_of_its_own(fleet: Fleet, tenant: T
     with fleet.session(fleet.registry.get(f"{tenant.slug}_copy")) as connection:
         assert connection.execute("SELECT a FROM piece").fetchall() == [(1,)]
         assert connection.execute("SELECT a FROM whole").fetchall() == []
+
+
+def test_rows_that_break_a_constraint_come_back_and_the_constraint_holds_for_new_ones(
+    fleet: Fleet, tenant: Tenant, take: Take
+) -> None:
+    as_owner(
+        fleet,
+        tenant,
+        """
+        CREATE TABLE bands (id int PRIMARY KEY);
+        CREATE FUNCTION fits(n int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+        CREATE TABLE songs (
+            band int REFERENCES bands, n int CONSTRAINT fitting CHECK (fits(n)), m int CHECK (m > 0)
+        );
+        """,
+    )
+    as_superuser(
+        fleet,
+        tenant,
+        """
+        SET LOCAL session_replication_role = replica;
+        INSERT INTO songs VALUES (7, -1, 1);
+        CREATE OR REPLACE FUNCTION fits(n int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT n > 0';
+        """,
+    )
+    report = execute_restore(fleet, plan_restore(fleet, take(tenant), f"{tenant.slug}_copy"))
+    assert [told.partition(":")[0] for told in report.skipped] == [
+        "the check of constraint songs.fitting",
+        "the check of foreign key songs.songs_band_fkey",
+    ]
+    with fleet.session(fleet.registry.get(f"{tenant.slug}_copy")) as connection:
+        assert connection.execute("SELECT * FROM songs").fetchall() == [(7, -1, 1)]
+        for row in ("(8, 1, 1)", "(NULL, -1, 1)"):
+            with pytest.raises(psycopg.errors.IntegrityError), connection.transaction():
+                connection.execute(f"INSERT INTO songs VALUES {row}".encode())
+
+
+def test_storage_that_only_an_operator_can_give_is_kept_or_told(
+    fleet: Fleet, tenant: Tenant, take: Take
+) -> None:
+    space, method = f"space_{tenant.key}", f"heap_{tenant.key}"
+    with psycopg.connect(fleet.control.url, autocommit=True) as connection:
+        connection.execute("SET allow_in_place_tablespaces = on")
+        connection.execute(f"CREATE TABLESPACE {space} LOCATION ''".encode())
+        connection.execute(f"GRANT CREATE ON TABLESPACE {space} TO PUBLIC".encode())
+        connection.execute(f"CREATE ACCESS METHOD {method} TYPE TABLE HANDLER heap_tableam_handler".encode())
+    as_owner(
+        fleet,
+        tenant,
+        f"""
+        CREATE TABLE placed (a int PRIMARY KEY USING INDEX TABLESPACE {space}, b int) TABLESPACE {space};
+        CREATE INDEX placed_b ON placed (b) TABLESPACE {space};
+        CREATE TABLE other USING {method} AS SELECT 1 AS a;
+        CREATE MATERIALIZED VIEW remembered USING {method} TABLESPACE {space} AS SELECT a FROM other;
+        CREATE UNLOGGED TABLE fleeting (id int GENERATED ALWAYS AS IDENTITY);
+        ALTER SEQUENCE fleeting_id_seq SET LOGGED;
+        """,
+    )
+    backup = take(tenant)
+    assert {(need.type, need.identity) for need in read(fleet, tenant).needs} == {("access method", method)}
+    report = execute_restore(fleet, plan_restore(fleet, backup, f"{tenant.slug}_copy"))
+    copy = fleet.registry.get(f"{tenant.slug}_copy")
+    assert (report.skipped, read(fleet, copy).fingerprint) == ((), read(fleet, tenant).fingerprint)
+    with fleet.control.transaction() as connection:
+        connection.execute(f"REVOKE CREATE ON TABLESPACE {space} FROM PUBLIC".encode())
+    report = execute_restore(fleet, plan_restore(fleet, backup, copy.slug))
+    place = f"a place in the tablespace {space}, which the tenant has not here"
+    assert report.skipped == (place,) * 4
+
+
+def test_the_journal_is_no_part_of_a_definition(fleet: Fleet, small_tenant: Tenant) -> None:
+    before = read(fleet, small_tenant)
+    install(fleet, small_tenant)
+    assert read(fleet, small_tenant) == before
+    as_owner(
+        fleet,
+        small_tenant,
+        """
+        CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER tenant_ops_journal_own AFTER INSERT ON plays FOR EACH ROW EXECUTE FUNCTION own();
+        """,
+    )
+    names = {statement.name for statement in read(fleet, small_tenant).statements}
+    assert "plays.tenant_ops_journal_own" in names

@@ -22,6 +22,7 @@ from tenant_ops.backups.ddl import Statement
 from tenant_ops.backups.journal import LAST_TICK, Until
 from tenant_ops.backups.layout import SequenceValue, TableContent
 from tenant_ops.backups.reading import Archive
+from tenant_ops.backups.restoring.sentences import without_rows
 from tenant_ops.backups.restoring.statements import (
     before_rows,
     read_statements,
@@ -94,7 +95,8 @@ def load(
         OperationFailed: a statement failed, or what was loaded is not what was backed up; it is named.
         DamagedBackup: a member, or a statement, is not what a backup has.
     """
-    return _Load(connections, archive, schema, names, until, complete, progress).run()
+    with without_rows():
+        return _Load(connections, archive, schema, names, until, complete, progress).run()
 
 
 @dataclass
@@ -111,6 +113,7 @@ class _Load:
     read: ChainRead | None = None
     verified: list[str] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
     skipped: tuple[str, ...] = ()
 
     def run(self) -> Loaded:
@@ -142,7 +145,7 @@ class _Load:
             verified=tuple(sorted(self.verified)),
             behind=report.behind,
             left_out=report.left_out,
-            skipped=self.skipped,
+            skipped=(*sorted(self.unchecked), *self.skipped),
             sequences=self._read.sequences,
         )
 
@@ -222,7 +225,7 @@ class _Load:
 
     def _make(self, statements: tuple[Statement, ...], connection: psycopg.Connection) -> None:
         with self._transaction(connection):
-            run_all(connection, statements, self.names)
+            self.unchecked.extend(run_all(connection, statements, self.names))
 
     def _analyze(self, table: str, connection: psycopg.Connection) -> None:
         """Without statistics the first queries after a restore can be very slow."""
