@@ -127,14 +127,14 @@ def execute_reconcile(fleet: Fleet, plan: ReconcilePlan, *, progress: Progress =
 
 
 def _left_behind(fleet: Fleet, known: dict[str, BackupRecord]) -> Iterator[Waiting]:
-    """Copies whose removal from the fallback did not come about."""
+    """Copies whose removal from the fallback did not come about, or not to its end."""
     configured = fleet.settings.backup_fallback_path
     if not configured:
         return
     store = catalog.store_at(fleet, configured)
     for tenant_id in store.tenants():
         folder = store.folder(tenant_id)
-        for backup_id in folder.backups():
+        for backup_id in (*folder.backups(), *folder.incomplete()):
             record = known.get(backup_id)
             if record and not record.fallback and record.present and record.store != store.where:
                 yield _waiting(record, store.where, carried=True)

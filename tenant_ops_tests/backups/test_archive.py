@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenant_ops.backups import records
-from tenant_ops.backups.archive import ArchiveWriter, TenantKey, remove_partials
+from tenant_ops.backups.archive import ArchiveWriter, TenantKey
 from tenant_ops.backups.containers import Directory
 from tenant_ops.backups.crypto import DamagedBackup, WrongKey
 from tenant_ops.backups.layout import FORMAT, VERSION, Completion, Header, Manifest, Member
 from tenant_ops.backups.reading import open_archive, read_header
+from tenant_ops.backups.stores import LocalFolder
 from tenant_ops.platform.errors import InputError, NotAvailable, TenantOpsError
 from tenant_ops_tests.backups.making import (
     KEY,
@@ -217,7 +218,7 @@ def test_nothing_is_visible_before_it_is_complete(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"{HEADER.backup_id}.partial"]
     with pytest.raises(InputError, match="not a complete backup"):
         read_header(Directory(tmp_path / f"{HEADER.backup_id}.partial"))
-    assert remove_partials(tmp_path) == [f"{HEADER.backup_id}.partial"]
+    assert LocalFolder(tmp_path).sweep() == [f"{HEADER.backup_id}.partial"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,6 +64,11 @@ class LocalFolder(LocalFiles):
                 found.add(name)
         return tuple(sorted(found))
 
+    def incomplete(self) -> tuple[str, ...]:
+        """Directories without COMPLETE."""
+        names = (path.name for path in self.path.iterdir()) if self.path.is_dir() else ()
+        return tuple(sorted(set(filter(BACKUP_ID.fullmatch, names)) - set(self.backups())))
+
     def container(self, backup_id: str) -> Container:
         """The directory or file of that backup."""
         return container_in(self, backup_id)

@@ -97,6 +97,11 @@ class ObjectFolder:
                 found.add(top)
         return tuple(sorted(found))
 
+    def incomplete(self) -> tuple[str, ...]:
+        """Prefixes without COMPLETE."""
+        tops = {name.partition("/")[0] for name in self.requests.names(self._key("")) if "/" in name}
+        return tuple(sorted(set(filter(BACKUP_ID.fullmatch, tops)) - set(self.backups())))
+
     def container(self, backup_id: str) -> Container:
         """The prefix or object of that backup."""
         return container_in(self, backup_id)

@@ -41,6 +41,10 @@ class Folder(Files, Protocol):
         """The ids of the complete backups, oldest first."""
         ...
 
+    def incomplete(self) -> tuple[str, ...]:
+        """The ids something lies here of that is no complete backup: removed or uploaded in part."""
+        ...
+
     def container(self, backup_id: str) -> Container:
         """Where a backup lies; it need not exist."""
         ...

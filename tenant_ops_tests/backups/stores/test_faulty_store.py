@@ -73,7 +73,7 @@ LASTING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["dir", "tar"])
+@pytest.mark.parametrize("kind", ["dir", pytest.param("tar", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", LASTING)
 def test_what_lasts_is_an_error_that_names_store_and_tenant_and_no_backup(
     net: Network, objects: Objects, tmp_path: Path, fault: str, kind: Format
@@ -141,7 +141,14 @@ def rows_of_named(folder, backup_id: str) -> bytes:
     "kind", [pytest.param(kind, marks=[] if kind == "tar" else pytest.mark.slow) for kind in FORMATS]
 )
 @pytest.mark.parametrize(
-    "fault", [faulty.cut, faulty.cut_after, faulty.busy, faulty.shorten], ids=lambda fault: fault.__name__
+    "fault",
+    [
+        faulty.shorten,
+        faulty.cut_after,
+        pytest.param(faulty.cut, marks=pytest.mark.slow),
+        pytest.param(faulty.busy, marks=pytest.mark.slow),
+    ],
+    ids=lambda fault: fault.__name__,
 )
 def test_a_read_that_fails_is_tried_again_and_then_an_error(
     net: Network, tmp_path: Path, kind: Format, fault: Fault

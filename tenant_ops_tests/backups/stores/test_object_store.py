@@ -38,7 +38,9 @@ def publish(folder: ObjectFolder, root: Path, kind: Format = "dir", rows: bytes 
     return folder.publish(partial, backup_id, kind)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in ("dir", "zip") else pytest.mark.slow) for kind in FORMATS]
+)
 def test_a_backup_of_any_format_is_stored_and_read_by_ranges(
     net: Network, objects: Objects, tmp_path: Path, kind: Format
 ) -> None:
