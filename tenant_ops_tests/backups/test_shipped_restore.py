@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from tenant_ops.backups import BackupRecord, find_backup
+from tenant_ops.backups import BackupRecord, execute_rotation, find_backup, plan_rotation
 from tenant_ops.backups.catalog import open_backup
 from tenant_ops.backups.content import SESSION_FORMAT, copy_out
 from tenant_ops.platform.embedded import programs
@@ -95,6 +95,19 @@ def test_it_refuses_the_key_of_another_tenant(tmp_path: Path) -> None:
     key_file = next((other.path.parent / "keys").iterdir())
     done = run(published.path, "verify", str(published.path), "--tenant-key", str(key_file))
     assert "the tenant key at hand is not the one" in done.stderr
+
+
+def test_it_opens_a_packed_backup_whose_key_was_rotated(
+    fleet: Fleet, small_tenant: Tenant, take: Take, tmp_path: Path
+) -> None:
+    """Unpacked in a copy of the tenant's folder, it finds the newer key block and the tenant's key beside it."""
+    backup = take(small_tenant, archive_format="zip")
+    execute_rotation(fleet, plan_rotation(fleet, small_tenant))
+    folder = shutil.copytree(Path(backup.path).parent, tmp_path / "copy") / backup.id
+    shutil.unpack_archive(backup.path, folder.parent)
+    key = (fleet.settings.home / "keys" / "master.key").read_text().strip()
+    done = run(folder, "verify", str(folder), key=key)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_backup_is_restored_by_hand_with_nothing_but_psql(

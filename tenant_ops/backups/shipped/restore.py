@@ -4,9 +4,10 @@
     python restore.py verify DIR
     python restore.py unpack DIR --to EMPTY_DIR [--schema NAME]
 
-Needs Python 3.11 and `cryptography`; members that end in .zst also need `zstandard` (unpack leaves them
-compressed without it, for the `zstd` program). The master key is read from BACKUP_ENCRYPTION_KEY or
---key-file, never from the command line. The format is described in docs/backup-format.md of tenant-ops.
+Needs Python 3.11 and `cryptography`; members that end in .zst also need the package `zstandard` or the program
+`zstd`. A backup that builds on others (`parent` in backup.json) needs these in directories beside it, named by
+their ids. The master key is read from BACKUP_ENCRYPTION_KEY or --key-file, never from the command line. The
+format is described in docs/backup-format.md of tenant-ops.
 """
 
 import argparse
@@ -18,13 +19,83 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
+import threading
 from pathlib import Path, PurePosixPath
 
 SEGMENT = 1 << 20
 MEMBER_PATH = re.compile(r"^(?:[a-z]+/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")
 SEQUENCE = "SELECT pg_catalog.setval({}, {}, {});\n"
+SESSION = "SET datestyle = ISO, MDY;\nSET timezone = 'UTC';\nSET intervalstyle = postgres;\n"
+ENTRY = "seq, xid, committed_at, tbl, op, body"
+ENTRIES = """CREATE TABLE {}.entries (part integer, seq bigint, xid xid8, committed_at timestamptz,
+    tbl text, op "char", body text);
+"""
+# Between two TRUNCATEs the newest entry of each key is its row, or says that there is none.
+STATE = """
+DO $apply$ DECLARE stop record; start bigint := -1; BEGIN
+FOR stop IN SELECT seq, tbl FROM {entries} WHERE op = 't' AND {told}
+            UNION ALL SELECT 9223372036854775807, NULL ORDER BY 1 LOOP
+    CREATE TEMP TABLE newest AS
+        SELECT DISTINCT ON (k) k, r FROM (
+            SELECT e.seq, ROW({key_of_r})::{key} AS k, e.r FROM (
+                SELECT seq, body::{row} AS r FROM {entries}
+                WHERE op = 's' AND {told} AND seq > start AND seq < stop.seq) e
+            UNION ALL SELECT seq, body::{key}, NULL FROM {entries}
+            WHERE op = 'd' AND {told} AND seq > start AND seq < stop.seq) e
+        ORDER BY k, seq DESC;
+    DELETE FROM {table} t USING newest n WHERE ROW({key_of_t})::{key} = n.k;
+    INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE SELECT (n.r).* FROM newest n WHERE n.r IS DISTINCT FROM NULL;
+    DROP TABLE newest;
+    IF stop.tbl IS NOT NULL THEN EXECUTE format('TRUNCATE %I.%I', {schema}, stop.tbl); END IF;
+    start := stop.seq;
+END LOOP; END $apply$;
+"""
+# Rows added less rows taken away; equal rows are told apart by nothing but their number.
+ROWS = """
+DO $apply$ DECLARE stop record; start bigint := -1; BEGIN
+FOR stop IN SELECT seq, tbl FROM {entries} WHERE op = 't' AND {told}
+            UNION ALL SELECT 9223372036854775807, NULL ORDER BY 1 LOOP
+    CREATE TEMP TABLE net AS
+        SELECT body, sum(CASE op WHEN '+' THEN 1 ELSE -1 END) AS n FROM {entries}
+        WHERE op IN ('+', '-') AND {told} AND seq > start AND seq < stop.seq GROUP BY body;
+    DELETE FROM {table} WHERE (tableoid, ctid) IN (
+        SELECT c.tableoid, c.ctid FROM (
+            SELECT t.tableoid, t.ctid, ROW({row_of_t})::text AS body,
+                   row_number() OVER (PARTITION BY ROW({row_of_t})::text) AS k FROM {table} t) c
+        JOIN net ON net.body = c.body AND c.k <= -net.n);
+    INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE
+        SELECT (body::{row}).* FROM net, generate_series(1, net.n) WHERE net.n > 0;
+    DROP TABLE net;
+    IF stop.tbl IS NOT NULL THEN EXECUTE format('TRUNCATE %I.%I', {schema}, stop.tbl); END IF;
+    start := stop.seq;
+END LOOP; END $apply$;
+"""
+# Tables that are in a segment whole: the last one counts.
+WHOLE = """
+DELETE FROM ONLY {table} WHERE EXISTS (SELECT FROM {entries} WHERE op = 'w' AND {told});
+INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE SELECT (e.body::{row}).* FROM {entries} e
+    WHERE op = 'r' AND {told} AND part = (SELECT max(part) FROM {entries} WHERE op = 'w' AND {told});
+"""
+JOURNAL = """# What was committed since the full backup
+
+Load it after `data/load.sql` and before `schema/2-after-data.sql`:
+
+    psql somewhere -v ON_ERROR_STOP=1 -f journal/1-load.sql
+    psql somewhere -v ON_ERROR_STOP=1 -f journal/2-apply.sql
+
+Each `.copy` file is one backup of the chain, in order: `seq`, `xid`, `committed_at`, `tbl`, `op`, `body`. `s`: the
+row with this key is now this; `d`: there is none with this key any more; `+` and `-`: a row was added, taken
+away; `t`: the table was emptied; `w`: the table follows whole, as rows `r`. Of each key the entry with the highest
+`seq` counts, over all files together. To stop earlier, between the two scripts:
+
+    DELETE FROM "<schema>__journal".entries WHERE committed_at > '...';
+
+where `committed_at` is not null: it is kept only by servers with track_commit_timestamp = on. Else leave out the
+last files.
+"""
 
 
 class Refused(Exception):
@@ -64,13 +135,48 @@ class Stream:
         return piece
 
 
-class Backup:
-    """One backup directory, its key and its manifest."""
+class Unzstd:
+    """Decompresses by the `zstd` program, for a Python without the package."""
 
-    def __init__(self, folder, arguments):
+    def __init__(self, source, name):
+        program = shutil.which("zstd")
+        if program is None:
+            raise Refused(f"{name}: to decompress it, install the package zstandard or the program zstd")
+        self.source, self.name, self.refusal = source, name, None
+        self.process = subprocess.Popen([program, "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.feeder = threading.Thread(target=self.feed, daemon=True)
+        self.feeder.start()
+
+    def feed(self):
+        """Hand the program what it decompresses."""
+        try:
+            with self.process.stdin as out:
+                shutil.copyfileobj(self.source, out, SEGMENT)
+        except Refused as error:
+            self.refusal = error
+        except OSError:
+            pass  # the program ended early, and says by its exit code that it did
+
+    def read(self, size=-1):
+        """At most `size` bytes, everything when negative."""
+        piece = self.process.stdout.read(size)
+        if size < 0 or not piece:
+            self.feeder.join()
+            if self.refusal:
+                raise self.refusal
+            if self.process.wait():
+                raise Refused(f"{self.name}: it does not decompress")
+        return piece
+
+
+class Backup:
+    """One backup directory, its key, its manifest, and the backup it builds on."""
+
+    def __init__(self, folder, arguments, child=None):
         self.folder = Path(folder)
         if not (self.folder / "COMPLETE").is_file():
-            raise Refused(f"{folder}: no COMPLETE file, so this is not a complete backup")
+            needed = f", which {child.folder.name} builds on: unpack it there" if child else ""
+            raise Refused(f"{folder}: no COMPLETE file, so this is not a complete backup{needed}")
         header_bytes = (self.folder / "backup.json").read_bytes()
         self.header, complete = json.loads(header_bytes), self.json("COMPLETE")
         if self.header["format"] != "tenant_ops backup" or self.header["version"] != 1:
@@ -79,19 +185,39 @@ class Backup:
             raise Refused("backup.json: changed after it was written")
         self.sealed = self.header["cipher"] is not None
         self.key = self.find_key(arguments) if self.sealed else None
-        name = "manifest.json.enc" if self.sealed else "manifest.json"
+        packed = ".gz" if self.header["parent"] else ""
+        name = f"manifest.json{packed}{'.enc' if self.sealed else ''}"
         stored = (self.folder / name).read_bytes()
         if hashlib.sha256(stored).hexdigest() != complete["manifest_sha256"]:
             raise Refused(f"{name}: not the manifest that was completed")
         with (self.folder / name).open("rb") as file:
-            source = self.stream(file, name, "manifest") if self.sealed else file
-            self.manifest = json.loads(source.read())
+            document = (self.stream(file, name, "manifest") if self.sealed else file).read()
+        self.manifest = json.loads(gzip.decompress(document) if packed else document)
         mine = (self.header["tenant_id"], self.header["backup_id"], complete["header_sha256"])
         if (self.manifest["tenant_id"], self.manifest["backup_id"], self.manifest["header_sha256"]) != mine:
             raise Refused(f"{name}: belongs to another backup")
         for member in self.manifest["members"]:
             if not MEMBER_PATH.match(member["path"]):
                 raise Refused(f"{name}: {member['path']!r} is no path of a member")
+        self.parent = self.find_parent(arguments)
+
+    def find_parent(self, arguments):
+        """The backup this one was written after; None for a full one."""
+        named, known = self.header["parent"], self.manifest["parent_manifest_sha256"]
+        if named is None:
+            return None
+        if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", named):
+            raise Refused("backup.json: the parent's id is not one")
+        parent = Backup(self.folder.resolve().parent / named, arguments, child=self)
+        if (parent.header["backup_id"], parent.json("COMPLETE")["manifest_sha256"]) != (named, known):
+            raise Refused(f"{parent.folder}: not the backup that {self.folder.name} was written after")
+        if parent.header["tenant_id"] != self.header["tenant_id"] or (self.sealed and not parent.sealed):
+            raise Refused(f"{parent.folder}: it cannot be what {self.folder.name} builds on")
+        return parent
+
+    def chain(self):
+        """The full backup and what builds on it, up to this one."""
+        return [*(self.parent.chain() if self.parent else []), self]
 
     def json(self, name):
         """One of the small documents."""
@@ -104,7 +230,9 @@ class Backup:
 
     def find_key(self, arguments):
         """The key of this backup, from an exported key, or master key -> tenant key -> backup key."""
-        block = self.json("key.json")
+        # Rotation leaves a zip or tar as it is and puts the key block it wrote beside it.
+        rotated = self.folder.resolve().parent / f"{self.header['backup_id']}.key.json"
+        block = json.loads(rotated.read_bytes()) if rotated.is_file() else self.json("key.json")
         key_id = block["tenant_key_id"]
         if arguments.exported_key:
             tenant_key = base64.b64decode(json.loads(Path(arguments.exported_key).read_bytes())["key"])
@@ -122,8 +250,14 @@ class Backup:
         check(key, block["key_check"], "the backup key")
         return key
 
-    def content(self, member, *, decompress=True):
+    def content(self, member):
         """A member as a stream of its content, after its stored bytes were compared with the manifest."""
+        if member["origin"] is not None:
+            own = {**member, "origin": None}
+            for link in self.chain()[:-1]:
+                if link.header["backup_id"] == member["origin"] and own in link.manifest["members"]:
+                    return link.content(own)
+            raise Refused(f"{member['path']}: it is not in {member['origin']} as it is referred to")
         path = self.folder / member["path"]
         if path.is_symlink() or path.stat().st_size != member["stored_bytes"]:
             raise Refused(f"{member['path']}: not the {member['stored_bytes']} bytes that were written")
@@ -135,18 +269,24 @@ class Backup:
             raise Refused(f"{member['path']}: its hash is not the one in the manifest")
         file = path.open("rb")
         source = self.stream(file, member["path"], member["kind"]) if member["sealed"] else file
-        if decompress and member["codec"] == "zstd":
-            import zstandard
-
+        if member["codec"] == "zstd":
+            try:
+                import zstandard
+            except ImportError:
+                return Unzstd(source, member["path"])
             return zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)  # type: ignore
-        if decompress and member["codec"] == "gzip":
+        if member["codec"] == "gzip":
             return gzip.GzipFile(fileobj=source)  # type: ignore
         return source
 
-    def read(self, kind):
-        """The JSON content of the only member of a kind."""
-        member = next(member for member in self.manifest["members"] if member["kind"] == kind)
-        return json.loads(self.content(member).read())
+    def read(self, kind, missing=None):
+        """The JSON content of the only member of a kind; `missing` where there is none."""
+        found = self.of_kind(kind)
+        return json.loads(self.content(found[0]).read()) if found else missing
+
+    def of_kind(self, kind):
+        """The members of a kind."""
+        return [member for member in self.manifest["members"] if member["kind"] == kind]
 
 
 def master_key(arguments):
@@ -186,16 +326,20 @@ def check(key, expected, what):
 
 
 def verify(backup):
-    """Read every member to its end; what was found, as a sentence."""
-    for member in backup.manifest["members"]:
-        size, source = 0, backup.content(member)
+    """Read every member to its end, and the journals in between; what was found, as a sentence."""
+    journals = [(link, member) for link in backup.chain()[:-1] for member in link.of_kind("journal")]
+    for holder, member in [*((backup, member) for member in backup.manifest["members"]), *journals]:
+        size, source = 0, holder.content(member)
         while piece := source.read(SEGMENT):
             size += len(piece)
         if size != member["raw_bytes"]:
             raise Refused(f"{member['path']}: {size} bytes of content, {member['raw_bytes']} were written")
-    count = len(backup.manifest["members"])
-    rows = sum(table["rows"] for table in backup.manifest["tables"])
-    return f"sound: {count} members, {len(backup.manifest['tables'])} tables, {rows} rows"
+    count, tables = len(backup.manifest["members"]), backup.manifest["tables"]
+    unknown = sum(table["rows"] is None for table in tables)
+    rows = sum(table["rows"] or 0 for table in tables)
+    more = f" and those of {unknown} changed tables" if unknown else ""
+    on = f", on {len(backup.chain()) - 1} backups" if backup.parent else ""
+    return f"sound: {count} members, {len(tables)} tables, {rows} rows{more}{on}"
 
 
 def unpack(backup, target, schema):
@@ -209,11 +353,12 @@ def unpack(backup, target, schema):
         (target / folder).mkdir(parents=True, exist_ok=True)
     write_schema(backup, target / "schema", {**names, "schema": schema, "text:schema": schema})
     write_data(backup, target / "data", schema)
+    if backup.parent:
+        write_journal(backup, target / "journal", schema)
     write_files(backup, target / "files")
-    for member in backup.manifest["members"]:
-        if member["kind"] == "config":
-            (target / "config" / "config.json").write_bytes(backup.content(member).read())
-    return f"unpacked into {target}"
+    for member in backup.of_kind("config"):
+        (target / "config" / "config.json").write_bytes(backup.content(member).read())
+    return f"unpacked into {target}{'; psql also needs journal/' if backup.parent else ''}"
 
 
 def write_schema(backup, folder, names):
@@ -245,49 +390,101 @@ def rendered(sql, names):
 def write_data(backup, folder, schema):
     """Every table as COPY text, and the psql script that loads them."""
     members = {member["path"]: member for member in backup.manifest["members"]}
-    lines = ["SET datestyle = ISO, MDY;\nSET timezone = 'UTC';\nSET intervalstyle = postgres;\n"]
+    lines = [SESSION]
     for number, table in enumerate(backup.manifest["tables"], 1):
-        safe = re.sub(r"[^A-Za-z0-9_]", "_", table["name"])
-        columns = ", ".join(quoted(column) for column in table["columns"])
-        suffix = loose_suffix(table, members)
-        name = f"{number:04}-{safe}.copy"
-        with (folder / f"{name}{suffix}").open("wb") as out:
+        name = f"{number:04}-{re.sub(r'[^A-Za-z0-9_]', '_', table['name'])}.copy"
+        with (folder / name).open("wb") as out:
             for part in table["parts"]:
-                shutil.copyfileobj(backup.content(members[part], decompress=not suffix), out, SEGMENT)
-        source = f"program 'zstd -dc data/{name}.zst'" if suffix else f"'data/{name}'"
-        columns = f" ({columns})" if columns else ""
-        lines.append(f"\\copy {quoted(schema)}.{quoted(table['name'])}{columns} from {source}\n")
+                shutil.copyfileobj(backup.content(members[part]), out, SEGMENT)
+        columns = f" ({listed(table['columns'])})" if table["columns"] else ""
+        lines.append(f"\\copy {quoted(schema)}.{quoted(table['name'])}{columns} from 'data/{name}'\n")
     (folder / "load.sql").write_text("".join(lines), encoding="utf-8")
 
 
-def loose_suffix(table, members):
-    """`.zst` when the rows must stay compressed because the zstandard package is not here."""
-    if any(members[part]["codec"] == "zstd" for part in table["parts"]):
-        try:
-            import zstandard  # noqa: F401
-        except ImportError:
-            return ".zst"
-    return ""
+def write_journal(backup, folder, schema):
+    """What was committed since the full backup as COPY text, and the psql scripts that bring it in."""
+    folder.mkdir()
+    journal = quoted(f"{schema}__journal")
+    lines = [f"CREATE SCHEMA {journal};\n{ENTRIES.format(journal)}"]
+    for number, link in enumerate(backup.chain()[1:], 1):
+        name = f"{number:04}-{link.header['backup_id']}.copy"
+        with (folder / name).open("wb") as out:
+            for member in link.of_kind("journal"):
+                shutil.copyfileobj(link.content(member), out, SEGMENT)
+        lines.append(f"ALTER TABLE {journal}.entries ALTER part SET DEFAULT {number};\n")
+        lines.append(f"\\copy {journal}.entries ({ENTRY}) from 'journal/{name}'\n")
+    (folder / "1-load.sql").write_text("".join(lines), encoding="utf-8")
+    lines = [SESSION]
+    for number, table in enumerate(backup.manifest["journal"]["segment"]["tables"], 1):
+        lines += applied(table, journal, schema, number)
+    lines.append(f"DROP SCHEMA {journal} CASCADE;\n")
+    (folder / "2-apply.sql").write_text("".join(lines), encoding="utf-8")
+    (folder / "README.md").write_text(JOURNAL, encoding="utf-8")
+
+
+def applied(table, journal, schema, number):
+    """The statements that bring one table to where its entries leave it."""
+    name, columns = f"{quoted(schema)}.{quoted(table['name'])}", listed(table["columns"])
+    row, key = f"{journal}.row_{number}", f"{journal}.key_{number}"
+    own = {table["name"], *table["parts"]}
+    told = f"tbl IN ({', '.join(map(literal, sorted(own)))})"
+    values = {
+        "table": name, "entries": f"{journal}.entries", "row": row, "key": key, "columns": columns,
+        "into": f" ({columns})" if columns else "", "told": told, "schema": literal(schema),
+        "keys": listed(f"{k}" for k in table["key"]), "key_of_t": listed(table["key"], "t"),
+        "key_of_r": listed(table["key"], "(e.r)"), "row_of_t": listed(table["columns"], "t"),
+    }  # fmt: skip
+    yield f"CREATE TABLE {row} AS SELECT {columns} FROM {name} LIMIT 0;\n"
+    if table["way"] == "state":
+        yield f"CREATE TABLE {key} AS SELECT {values['keys']} FROM {name} LIMIT 0;\n"
+    yield {"state": STATE, "rows": ROWS}.get(table["way"], WHOLE).format(**values)
 
 
 def write_files(backup, folder):
-    """The tenant's files: regular files below `folder`, nothing else, whatever the tar says."""
-    for member in backup.manifest["members"]:
-        if member["kind"] != "files":
-            continue
+    """The tenant's files as the index has them: regular files below `folder`, nothing else."""
+    wanted = {}
+    for entry in backup.read("files-index", missing=[]):
+        if entry["pack"] is None:
+            safe(folder, entry["path"], "files/index.json").mkdir(parents=True, exist_ok=True)
+        else:
+            place = (entry["pack"], entry.get("packed_as") or entry["path"])
+            wanted.setdefault(place, []).append(safe(folder, entry["path"], "files/index.json"))
+    for member in backup.of_kind("files"):
         with tarfile.open(fileobj=backup.content(member), mode="r|") as tar:
             for entry in tar:
-                path = PurePosixPath(entry.name)
-                if path.is_absolute() or ".." in path.parts or not (entry.isreg() or entry.isdir()):
-                    raise Refused(f"{member['path']}: {entry.name!r} is not a file below the folder")
-                # By hand: tarfile's own safe way came with Python 3.11.4, and Debian 12 has 3.11.2.
-                target = folder.joinpath(*path.parts)
-                (target if entry.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
-                if source := tar.extractfile(entry):
-                    with source, target.open("xb") as out:
-                        shutil.copyfileobj(source, out, SEGMENT)
-                    target.chmod(entry.mode & 0o755)
-                    os.utime(target, (entry.mtime, entry.mtime))
+                safe(folder, entry.name, member["path"])
+                source = tar.extractfile(entry) if entry.isreg() else None
+                if source is None:
+                    raise Refused(f"{member['path']}: {entry.name!r} is no regular file")
+                targets = wanted.pop((member["path"], entry.name), [])
+                if not targets and member["origin"] is None:
+                    raise Refused(f"{member['path']}: {entry.name!r} is not in the index")
+                write_file(source, entry, targets)
+    if wanted:
+        raise Refused(f"files/index.json: {sorted(wanted)[0]} is in no pack")
+
+
+def write_file(source, entry, targets):
+    """One file of a pack, under every name it has now."""
+    for number, target in enumerate(targets):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source if number == 0 else targets[0].open("rb") as content, target.open("xb") as out:
+            shutil.copyfileobj(content, out, SEGMENT)
+        target.chmod(entry.mode & 0o755)
+        os.utime(target, (entry.mtime, entry.mtime))
+
+
+def safe(folder, name, where):
+    """A path below `folder`; by hand, for tarfile's own safe way came with Python 3.11.4."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise Refused(f"{where}: {name!r} is not a file below the folder")
+    return folder.joinpath(*path.parts)
+
+
+def listed(columns, table=""):
+    """Columns of a table, as a list."""
+    return ", ".join(f"{table}.{quoted(column)}" if table else quoted(column) for column in columns)
 
 
 def quoted(name):
