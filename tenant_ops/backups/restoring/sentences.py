@@ -1,4 +1,4 @@
-"""What a database says that fails in the middle of a restore, as a sentence with the tenant's name.
+"""What a database says that fails in the middle of a restore: as a sentence, and without anybody's rows.
 
 Here: that. Not here: errors a step of a restore expects and names better itself (`loading.py`,
 `statements.py`, `swapping.py`).
@@ -19,11 +19,30 @@ def in_sentences(target: str) -> Generator[None]:
     Raises:
         OperationFailed: the server refused something, ended a session, or went away.
     """
+    with without_rows():
+        try:
+            yield
+        except psycopg.Error as error:
+            raise OperationFailed(
+                f"the restore was broken off by the database: {first_line(error)}.",
+                where=f"tenant {target}",
+                fix="Restore again: what this one left is cleared away, or finished if it got to its end.",
+            ) from error
+
+
+@contextmanager
+def without_rows() -> Generator[None]:
+    """Errors that leave this block do not repeat the rows they are about.
+
+    Below its first line an error of Postgres holds the row (DETAIL) or the line of COPY text (CONTEXT), and a
+    traceback in a log or in Dagster shows the errors a sentence was made from too.
+    """
     try:
         yield
-    except psycopg.Error as error:
-        raise OperationFailed(
-            f"the restore was broken off by the database: {first_line(error)}.",
-            where=f"tenant {target}",
-            fix="Restore again: what this one left is cleared away, or finished if it had got to the end.",
-        ) from error
+    except Exception as error:
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, psycopg.Error):
+                link.args = (first_line(link),)
+            link = link.__cause__ or link.__context__
+        raise
