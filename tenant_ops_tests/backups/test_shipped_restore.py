@@ -100,7 +100,7 @@ def test_it_refuses_the_key_of_another_tenant(tmp_path: Path) -> None:
 def test_it_opens_a_packed_backup_whose_key_was_rotated(
     fleet: Fleet, small_tenant: Tenant, take: Take, tmp_path: Path
 ) -> None:
-    """Unpacked in a copy of the tenant's folder, it finds the newer key block and the tenant's key beside it."""
+    """In a copy of the tenant's folder, the newer key block and the tenant's key lie beside it."""
     backup = take(small_tenant, archive_format="zip")
     execute_rotation(fleet, plan_rotation(fleet, small_tenant))
     folder = shutil.copytree(Path(backup.path).parent, tmp_path / "copy") / backup.id
