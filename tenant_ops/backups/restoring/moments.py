@@ -86,10 +86,10 @@ def find_time(fleet: Fleet, source: Tenant, at: datetime) -> Moment:
             fix="Ask for that moment or a later one.",
         )
     newest = before[0]
-    if newest is usable[0] and at > _time(newest) and _can_go_on(source, newest):
-        # Without times of commits an incremental would tell of nothing but its own moment, which is later.
-        if _keeps_times(fleet, source):
-            return Moment(newest, AtTime(at), fresh=True)
+    after_all = newest is usable[0] and at > _time(newest)
+    # Without times of commits an incremental would tell of nothing but its own moment, which is later.
+    if after_all and _can_go_on(source, newest) and _keeps_times(fleet, source):
+        return Moment(newest, AtTime(at), fresh=True)
     return _nearest(fleet, list(_candidates(usable, at)), AtTime(at), newest)
 
 

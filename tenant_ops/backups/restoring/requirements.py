@@ -3,10 +3,8 @@
 Here: looking at the target's server and disks, what restores took so far. Not here: the plan (`planning.py`).
 """
 
-import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 import psycopg
@@ -72,16 +70,15 @@ def database_room(database: Database) -> int | None:
     try:
         with database.transaction() as connection:
             row = connection.execute("SELECT current_setting('data_directory', true)").fetchone()
+            server = f"/proc/{connection.info.backend_pid}/"
     except psycopg.Error:
         return None  # only some roles are told
-    folder = Path(row[0]) if row and row[0] else None
+    # The embedded server is started in its directory and knows it by no other name.
+    folder = row[0].replace("/proc/self/", server) if row and row[0] else ""
     try:
-        # Also where the folder itself may not be entered, and only where it is this machine's.
-        if folder is None or not os.path.lexists(folder):
-            return None
-        return shutil.disk_usage(folder).free
+        return shutil.disk_usage(folder).free if folder else None
     except OSError:
-        return None
+        return None  # another machine's, in spite of its address, or hidden
 
 
 def files_room(fleet: Fleet) -> int:

@@ -15,11 +15,13 @@ Take = Callable[..., BackupRecord]
 
 SHOP = """
 CREATE TYPE mood AS ENUM ('good', 'bad');
-CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text UNIQUE NOT NULL, mood mood,
-                     boss bigint REFERENCES people, shout text GENERATED ALWAYS AS (upper(email)) STORED);
+CREATE TABLE people (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text UNIQUE NOT NULL,
+                     mood mood, boss bigint REFERENCES people,
+                     shout text GENERATED ALWAYS AS (upper(email)) STORED);
 CREATE TABLE teams (id int PRIMARY KEY, lead bigint REFERENCES people, note json);
 ALTER TABLE people ADD team int REFERENCES teams;
-CREATE TABLE orders (id int PRIMARY KEY, person bigint NOT NULL REFERENCES people ON DELETE CASCADE, total numeric);
+CREATE TABLE orders (id int PRIMARY KEY, person bigint NOT NULL REFERENCES people ON DELETE CASCADE,
+                     total numeric);
 CREATE TABLE visits (page text, seconds int);
 CREATE TABLE spread (id int, region text, v int, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
 CREATE TABLE spread_eu PARTITION OF spread FOR VALUES IN ('eu');

@@ -1,4 +1,4 @@
-"""A tenant comes back as it was at a moment: one between backups, before a transaction, or after the newest."""
+"""A tenant comes back as it was: between backups, before a transaction, or after the newest backup."""
 
 from collections.abc import Callable
 from dataclasses import replace
