@@ -22,6 +22,17 @@ STDERR = Console(stderr=True, soft_wrap=True)
 # What an operator needs first, by operation; everything else is in --json and in the UI.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "init-tenant": ("tenant", "tier", "state", "schema", "login", "version", "tables", "created", "seconds"),
+    "load": (
+        "tenant",
+        "mode",
+        "read",
+        "inserted",
+        "updated",
+        "unchanged",
+        "quarantined",
+        "rejected",
+        "seconds",
+    ),
     "stage": ("tenant", "dataset", "state", "read", "staged", "quarantined", "seconds"),
     "merge": (
         "tenant",

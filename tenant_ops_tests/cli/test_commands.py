@@ -28,6 +28,13 @@ def test_every_command_explains_itself(tenant_ops: Callable[..., Outcome], comma
     assert "Usage: tenant-ops " + " ".join(command) in outcome.out
 
 
+def test_a_new_tenant_with_data_is_told_in_a_few_lines(tenant_ops: Callable[..., Outcome]) -> None:
+    made = tenant_ops("init-tenant", "--tenant-id", "acme", "--initialize-data")
+    assert made.code == DONE, made.err
+    assert "inserted" in made.out
+    assert len(made.out.splitlines()) < 20
+
+
 def test_a_tenants_whole_flow_from_the_command_line(tenant_ops: Callable[..., Outcome], fleet: Fleet) -> None:
     made = tenant_ops("init-tenant", "--tenant-id", "acme", "--tier", "enterprise", "--json")
     assert (made.code, made.json["reports"][0]["body"]["created"]) == (DONE, True)
