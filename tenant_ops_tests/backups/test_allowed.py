@@ -1,12 +1,19 @@
 """A tampered definition is refused before the server sees it; what passes can do what its tenant could."""
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from tenant_ops.backups.ddl import is_definition, names_for
+from tenant_ops.backups import BackupRecord, execute_restore, plan_restore, writing
+from tenant_ops.backups.crypto import DamagedBackup
+from tenant_ops.backups.ddl import Statement, encode_statements, is_definition, names_for
 from tenant_ops.backups.snapshot import tenant_names
+from tenant_ops.platform.errors import OperationFailed
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops_tests.backups.conftest import run_script as run_everything
+from tenant_ops_tests.backups.conftest import songs
 from tenant_ops_tests.backups.test_definitions import read, run_script
 
 
@@ -125,3 +132,50 @@ def test_what_passes_runs_with_the_rights_of_the_tenant_and_fails(
         connection.transaction(),
     ):
         connection.cursor(binary=True).execute(text.encode(), binary=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("COPY plays FROM PROGRAM 'touch PROOF'", "no statement a definition has"),
+        ("\\! touch PROOF", "no statement a definition has"),
+        ("GRANT postgres TO OWNER", "no statement a definition has"),
+        ("CREATE TABLE public.planted ()", "no statement a definition has"),
+        (
+            "CREATE TABLE \"NEW\".planted AS SELECT pg_catalog.pg_read_file('/etc/passwd')",
+            "permission denied",
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION \"NEW\".f() RETURNS int LANGUAGE c AS 'libc', 'system'",
+            "permission denied",
+        ),
+    ],
+)
+def test_a_plain_backup_with_a_statement_put_in_is_not_restored(
+    fleet: Fleet,
+    small_tenant: Tenant,
+    take: Callable[..., BackupRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    statement: str,
+    refused: str,
+) -> None:
+    """The archive agrees with itself, as one does that whoever can write to the store has written."""
+    text = statement.replace("PROOF", str(tmp_path / "proof")).replace("OWNER", small_tenant.role("owner"))
+    before, named, after = text.partition("NEW")
+    sql = (before, {"name": "schema"}, after) if named else text
+    planted = Statement("pre", "table", "planted", sql)
+
+    def with_planted(statements: Iterable[Statement]) -> bytes:
+        return encode_statements([*statements, planted])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "encode_statements", with_planted)
+        backup = take(small_tenant, encryption=False)
+    plan = plan_restore(fleet, backup, small_tenant.slug)
+    with pytest.raises((DamagedBackup, OperationFailed), match=refused):
+        execute_restore(fleet, plan)
+    assert songs(fleet, small_tenant) == 100
+    assert list(tmp_path.iterdir()) == []
+    with fleet.control.transaction() as connection:
+        assert connection.execute("SELECT to_regclass('public.planted')").fetchone() == (None,)
