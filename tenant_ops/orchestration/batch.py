@@ -120,6 +120,7 @@ class Batch(dg.ConfigurableResource):
         self,
         context: dg.AssetCheckExecutionContext,
         verdict: Callable[[str], dg.AssetCheckResult | Iterable[dg.AssetCheckResult]],
+        tenants: Sequence[str] | None = None,
     ) -> dg.AssetCheckResult:
         """Evaluate checks declared on their own, with `partitions_def=TENANTS`, for every tenant of the run.
 
@@ -129,6 +130,7 @@ class Batch(dg.ConfigurableResource):
         Args:
             context: The check's context.
             verdict: Judges the tenant with the given slug. Called from `threads` threads at once.
+            tenants: Whom to judge when not those the run names: the UI's `Execute` names none.
         """
         specs = _selected_specs(context)
         step = _Step(context, sorted({key.asset_key for key in specs}), specs)
@@ -139,10 +141,12 @@ class Batch(dg.ConfigurableResource):
                 tenant, checks=step.judged([found] if isinstance(found, dg.AssetCheckResult) else found)
             )
 
-        return cast(dg.AssetCheckResult, self._work_through(step, attempt))
+        return cast(dg.AssetCheckResult, self._work_through(step, attempt, tenants))
 
-    def _work_through(self, step: "_Step", attempt: Callable[[str], Outcome]) -> Events:
-        tenants = tenants_of(step.context)
+    def _work_through(
+        self, step: "_Step", attempt: Callable[[str], Outcome], tenants: Sequence[str] | None = None
+    ) -> Events:
+        tenants = tenants_of(step.context) if tenants is None else tenants
         log_planned(step.context, step.keys, tenants)
         blocked = _failed_before(step)
         failed = [blocked[tenant] for tenant in tenants if tenant in blocked]

@@ -77,6 +77,7 @@ def _backup_schedules(tier: Tier) -> Iterator[dg.ScheduleDefinition]:
 
 @dg.schedule(
     job_name="retention",
+    description="Removes the backups that no policy keeps, once a day.",
     cron_schedule="0 6 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,

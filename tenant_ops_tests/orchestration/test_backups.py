@@ -132,6 +132,17 @@ def test_alarms_are_raised_without_a_backup_being_taken(
     assert len(list_backups(fleet, good)) == 1
 
 
+def test_alarms_of_a_run_that_names_nobody_are_for_the_whole_fleet(
+    run: Run, new_tenant: Callable[..., Tenant], fleet: Fleet
+) -> None:
+    """The UI's button `Execute` names no tenant."""
+    for slug in ("good", "late"):
+        new_tenant(slug)
+    result = run("backup_alarms")
+    assert result.success
+    assert {tenant for tenant, _ in verdicts(result)} == {"good", "late"}
+
+
 def test_retention_goes_tenant_by_tenant(run: Run, tenant: Tenant, fleet: Fleet) -> None:
     for _ in range(9):
         run("backup", "acme")
