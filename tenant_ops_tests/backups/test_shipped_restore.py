@@ -14,6 +14,8 @@ from psycopg import sql
 
 from tenant_ops.backups import BackupRecord, execute_rotation, find_backup, plan_rotation
 from tenant_ops.backups.catalog import open_backup
+from tenant_ops.backups.containers import pack
+from tenant_ops.backups.containers.container import Format
 from tenant_ops.backups.content import SESSION_FORMAT, copy_out
 from tenant_ops.platform.embedded import programs
 from tenant_ops.tenants import Fleet, Tenant
@@ -42,6 +44,17 @@ def test_it_verifies_every_kind_of_archive(tmp_path: Path, codec, key) -> None:
     published = make_archive(tmp_path, codec=codec, key=key)
     done = run(published.path, "verify", str(published.path))
     assert done.stdout == "sound: 3 members, 1 tables, 2 rows\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_it_reads_a_packed_backup_without_unpacking_it(tmp_path: Path, kind: Format) -> None:
+    published = make_archive(tmp_path)
+    file = published.path.with_name(f"{published.path.name}.{kind}")
+    pack(published.path, file, kind, published.path.name)
+    done = run(published.path, "verify", str(file))
+    assert done.stdout == "sound: 3 members, 1 tables, 2 rows\n", done.stderr
+    file.write_bytes(file.read_bytes()[:-2000])
+    assert run(published.path, "verify", str(file)).stderr.startswith("refused: ")
 
 
 def test_it_takes_the_master_key_from_a_file_and_from_a_passphrase(tmp_path: Path) -> None:

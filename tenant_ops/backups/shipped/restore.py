@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Check and unpack one tenant-ops backup, without tenant-ops and without a database.
 
-    python restore.py verify DIR
-    python restore.py unpack DIR --to EMPTY_DIR [--schema NAME]
+    python restore.py verify BACKUP
+    python restore.py unpack BACKUP --to EMPTY_DIR [--schema NAME]
 
-Needs Python 3.11 and `cryptography`; members that end in .zst also need the package `zstandard` or the program
-`zstd`. A backup that builds on others (`parent` in backup.json) needs these in directories beside it, named by
-their ids. The master key is read from BACKUP_ENCRYPTION_KEY or --key-file, never from the command line. The
-format is described in docs/backup-format.md of tenant-ops.
+Needs Python 3.11 and `cryptography`; members that end in .zst also need the package `zstandard` or the
+program `zstd`. BACKUP is a directory, a zip or a tar; unpack a .tar.zst with tar first. One that builds on
+others (`parent` in backup.json) needs these beside it, named by their ids. The master key is read from
+BACKUP_ENCRYPTION_KEY or --key-file, never from the command line. The format is described in
+docs/backup-format.md of tenant-ops.
 """
 
 import argparse
@@ -23,78 +24,62 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 SEGMENT = 1 << 20
 MEMBER_PATH = re.compile(r"^(?:[a-z]+/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")
+TOP = re.compile(r"^(?:\./)?(?:[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}/)?")
 SEQUENCE = "SELECT pg_catalog.setval({}, {}, {});\n"
 SESSION = "SET datestyle = ISO, MDY;\nSET timezone = 'UTC';\nSET intervalstyle = postgres;\n"
 ENTRY = "seq, xid, committed_at, tbl, op, body"
 ENTRIES = """CREATE TABLE {}.entries (part integer, seq bigint, xid xid8, committed_at timestamptz,
     tbl text, op "char", body text);
 """
-# Between two TRUNCATEs the newest entry of each key is its row, or says that there is none.
-STATE = """
+# Its row type reads the text of a row, or of a key.
+MADE = "CREATE TABLE {} AS SELECT {} FROM {} LIMIT 0;\n"
+# Entries are applied up to each TRUNCATE of the table, and between them as sets.
+BY_ENTRIES = """
 DO $apply$ DECLARE stop record; start bigint := -1; BEGIN
 FOR stop IN SELECT seq, tbl FROM {entries} WHERE op = 't' AND {told}
             UNION ALL SELECT 9223372036854775807, NULL ORDER BY 1 LOOP
-    CREATE TEMP TABLE newest AS
-        SELECT DISTINCT ON (k) k, r FROM (
-            SELECT e.seq, ROW({key_of_r})::{key} AS k, e.r FROM (
-                SELECT seq, body::{row} AS r FROM {entries}
-                WHERE op = 's' AND {told} AND seq > start AND seq < stop.seq) e
-            UNION ALL SELECT seq, body::{key}, NULL FROM {entries}
-            WHERE op = 'd' AND {told} AND seq > start AND seq < stop.seq) e
-        ORDER BY k, seq DESC;
-    DELETE FROM {table} t USING newest n WHERE ROW({key_of_t})::{key} = n.k;
-    INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE SELECT (n.r).* FROM newest n WHERE n.r IS DISTINCT FROM NULL;
-    DROP TABLE newest;
+    CREATE TEMP TABLE told AS SELECT seq, op, body FROM {entries}
+        WHERE op <> 't' AND {told} AND seq > start AND seq < stop.seq;
+{steps}
+    DROP TABLE told, result;
     IF stop.tbl IS NOT NULL THEN EXECUTE format('TRUNCATE %I.%I', {schema}, stop.tbl); END IF;
     start := stop.seq;
 END LOOP; END $apply$;
 """
+# The newest entry of each key is its row, or says that there is none.
+STATE = """
+    CREATE TEMP TABLE result AS SELECT DISTINCT ON (k) k, r FROM (
+        SELECT seq, ROW({key_of_r})::{key} AS k, r
+            FROM (SELECT seq, body::{row} AS r FROM told WHERE op = 's') s
+        UNION ALL SELECT seq, body::{key}, NULL FROM told WHERE op = 'd') e ORDER BY k, seq DESC;
+    DELETE FROM {table} t USING result WHERE ROW({key_of_t})::{key} = result.k;
+    INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE
+        SELECT (r).* FROM result WHERE r IS DISTINCT FROM NULL;
+"""
 # Rows added less rows taken away; equal rows are told apart by nothing but their number.
 ROWS = """
-DO $apply$ DECLARE stop record; start bigint := -1; BEGIN
-FOR stop IN SELECT seq, tbl FROM {entries} WHERE op = 't' AND {told}
-            UNION ALL SELECT 9223372036854775807, NULL ORDER BY 1 LOOP
-    CREATE TEMP TABLE net AS
-        SELECT body, sum(CASE op WHEN '+' THEN 1 ELSE -1 END) AS n FROM {entries}
-        WHERE op IN ('+', '-') AND {told} AND seq > start AND seq < stop.seq GROUP BY body;
+    CREATE TEMP TABLE result AS
+        SELECT body, sum(CASE op WHEN '+' THEN 1 ELSE -1 END) AS n FROM told GROUP BY body;
     DELETE FROM {table} WHERE (tableoid, ctid) IN (
         SELECT c.tableoid, c.ctid FROM (
             SELECT t.tableoid, t.ctid, ROW({row_of_t})::text AS body,
                    row_number() OVER (PARTITION BY ROW({row_of_t})::text) AS k FROM {table} t) c
-        JOIN net ON net.body = c.body AND c.k <= -net.n);
+        JOIN result ON result.body = c.body AND c.k <= -n);
     INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE
-        SELECT (body::{row}).* FROM net, generate_series(1, net.n) WHERE net.n > 0;
-    DROP TABLE net;
-    IF stop.tbl IS NOT NULL THEN EXECUTE format('TRUNCATE %I.%I', {schema}, stop.tbl); END IF;
-    start := stop.seq;
-END LOOP; END $apply$;
+        SELECT (body::{row}).* FROM result, generate_series(1, n) WHERE n > 0;
 """
 # Tables that are in a segment whole: the last one counts.
 WHOLE = """
 DELETE FROM ONLY {table} WHERE EXISTS (SELECT FROM {entries} WHERE op = 'w' AND {told});
 INSERT INTO {table}{into} OVERRIDING SYSTEM VALUE SELECT (e.body::{row}).* FROM {entries} e
     WHERE op = 'r' AND {told} AND part = (SELECT max(part) FROM {entries} WHERE op = 'w' AND {told});
-"""
-JOURNAL = """# What was committed since the full backup
-
-Load it after `data/load.sql` and before `schema/2-after-data.sql`:
-
-    psql somewhere -v ON_ERROR_STOP=1 -f journal/1-load.sql
-    psql somewhere -v ON_ERROR_STOP=1 -f journal/2-apply.sql
-
-Each `.copy` file is one backup of the chain, in order: `seq`, `xid`, `committed_at`, `tbl`, `op`, `body`. `s`: the
-row with this key is now this; `d`: there is none with this key any more; `+` and `-`: a row was added, taken
-away; `t`: the table was emptied; `w`: the table follows whole, as rows `r`. Of each key the entry with the highest
-`seq` counts, over all files together. To stop earlier, between the two scripts:
-
-    DELETE FROM "<schema>__journal".entries WHERE committed_at > '...';
-
-where `committed_at` is not null: it is kept only by servers with track_commit_timestamp = on. Else leave out the
-last files.
 """
 
 
@@ -169,15 +154,40 @@ class Unzstd:
         return piece
 
 
-class Backup:
-    """One backup directory, its key, its manifest, and the backup it builds on."""
+def open_files(path):
+    """Size and a way to open each file of a backup, by name; of a zip or tar nothing is unpacked."""
+    if path.is_dir():
+        found = {
+            f.relative_to(path).as_posix(): f for f in path.rglob("*") if not f.is_symlink() and f.is_file()
+        }
+        return {name: (file.stat().st_size, partial(file.open, "rb")) for name, file in found.items()}
+    if not path.is_file():
+        return {}
+    try:
+        if zipfile.is_zipfile(path):
+            archive = zipfile.ZipFile(path)
+            found = {
+                each.filename: (each.file_size, partial(archive.open, each)) for each in archive.infolist()
+            }
+        else:
+            tar = tarfile.open(path)  # noqa: SIM115
+            found = {each.name: (each.size, partial(tar.extractfile, each)) for each in tar if each.isreg()}
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise Refused(f"{path}: no zip or tar this Python can read ({error}); unpack it with tar") from None
+    return {TOP.sub("", name): file for name, file in found.items()}
 
-    def __init__(self, folder, arguments, child=None):
-        self.folder = Path(folder)
-        if not (self.folder / "COMPLETE").is_file():
-            needed = f", which {child.folder.name} builds on: unpack it there" if child else ""
-            raise Refused(f"{folder}: no COMPLETE file, so this is not a complete backup{needed}")
-        header_bytes = (self.folder / "backup.json").read_bytes()
+
+class Backup:
+    """One backup, in a directory, a zip or a tar: its key, its manifest, and the backup it builds on."""
+
+    def __init__(self, path, arguments, child=None):
+        self.path = Path(path)
+        self.beside = self.path.resolve().parent
+        self.files = open_files(self.path)
+        if "COMPLETE" not in self.files:
+            needed = f", which {child.path.name} builds on: put it there" if child else ""
+            raise Refused(f"{path}: no COMPLETE file, so this is not a complete backup{needed}")
+        header_bytes = self.whole("backup.json")
         self.header, complete = json.loads(header_bytes), self.json("COMPLETE")
         if self.header["format"] != "tenant_ops backup" or self.header["version"] != 1:
             raise Refused("backup.json: another format or version than this program reads")
@@ -187,10 +197,10 @@ class Backup:
         self.key = self.find_key(arguments) if self.sealed else None
         packed = ".gz" if self.header["parent"] else ""
         name = f"manifest.json{packed}{'.enc' if self.sealed else ''}"
-        stored = (self.folder / name).read_bytes()
+        stored = self.whole(name)
         if hashlib.sha256(stored).hexdigest() != complete["manifest_sha256"]:
             raise Refused(f"{name}: not the manifest that was completed")
-        with (self.folder / name).open("rb") as file:
+        with self.open(name) as file:
             document = (self.stream(file, name, "manifest") if self.sealed else file).read()
         self.manifest = json.loads(gzip.decompress(document) if packed else document)
         mine = (self.header["tenant_id"], self.header["backup_id"], complete["header_sha256"])
@@ -208,20 +218,33 @@ class Backup:
             return None
         if not re.fullmatch(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", named):
             raise Refused("backup.json: the parent's id is not one")
-        parent = Backup(self.folder.resolve().parent / named, arguments, child=self)
+        packed = (self.beside / f"{named}.{suffix}" for suffix in ("zip", "tar", "tar.gz", "tar.zst"))
+        there = next((path for path in packed if path.is_file()), self.beside / named)
+        parent = Backup(self.beside / named if (self.beside / named).is_dir() else there, arguments, self)
         if (parent.header["backup_id"], parent.json("COMPLETE")["manifest_sha256"]) != (named, known):
-            raise Refused(f"{parent.folder}: not the backup that {self.folder.name} was written after")
+            raise Refused(f"{parent.path}: not the backup that {self.path.name} was written after")
         if parent.header["tenant_id"] != self.header["tenant_id"] or (self.sealed and not parent.sealed):
-            raise Refused(f"{parent.folder}: it cannot be what {self.folder.name} builds on")
+            raise Refused(f"{parent.path}: it cannot be what {self.path.name} builds on")
         return parent
 
     def chain(self):
         """The full backup and what builds on it, up to this one."""
         return [*(self.parent.chain() if self.parent else []), self]
 
+    def open(self, name) -> Any:
+        """A file of the backup."""
+        if name not in self.files:
+            raise Refused(f"{name}: it is missing")
+        return self.files[name][1]()
+
+    def whole(self, name):
+        """The content of a small file."""
+        with self.open(name) as file:
+            return file.read()
+
     def json(self, name):
         """One of the small documents."""
-        return json.loads((self.folder / name).read_bytes())
+        return json.loads(self.whole(name))
 
     def stream(self, file, path, kind):
         """The decrypted content of a sealed file."""
@@ -231,13 +254,13 @@ class Backup:
     def find_key(self, arguments):
         """The key of this backup, from an exported key, or master key -> tenant key -> backup key."""
         # Rotation leaves a zip or tar as it is and puts the key block it wrote beside it.
-        rotated = self.folder.resolve().parent / f"{self.header['backup_id']}.key.json"
+        rotated = self.beside / f"{self.header['backup_id']}.key.json"
         block = json.loads(rotated.read_bytes()) if rotated.is_file() else self.json("key.json")
         key_id = block["tenant_key_id"]
         if arguments.exported_key:
             tenant_key = base64.b64decode(json.loads(Path(arguments.exported_key).read_bytes())["key"])
         else:
-            path = Path(arguments.tenant_key or self.folder.resolve().parent / "keys" / f"{key_id}.json")
+            path = Path(arguments.tenant_key or self.beside / "keys" / f"{key_id}.json")
             if not path.is_file():
                 raise Refused(f"{path}: the tenant's key is not there; name its file with --tenant-key")
             file = json.loads(path.read_bytes())
@@ -258,16 +281,15 @@ class Backup:
                 if link.header["backup_id"] == member["origin"] and own in link.manifest["members"]:
                     return link.content(own)
             raise Refused(f"{member['path']}: it is not in {member['origin']} as it is referred to")
-        path = self.folder / member["path"]
-        if path.is_symlink() or path.stat().st_size != member["stored_bytes"]:
+        if self.files.get(member["path"], (-1,))[0] != member["stored_bytes"]:
             raise Refused(f"{member['path']}: not the {member['stored_bytes']} bytes that were written")
         digest = hashlib.sha256()
-        with path.open("rb") as file:
+        with self.open(member["path"]) as file:
             while piece := file.read(SEGMENT):
                 digest.update(piece)
         if digest.hexdigest() != member["stored_sha256"]:
             raise Refused(f"{member['path']}: its hash is not the one in the manifest")
-        file = path.open("rb")
+        file = self.open(member["path"])
         source = self.stream(file, member["path"], member["kind"]) if member["sealed"] else file
         if member["codec"] == "zstd":
             try:
@@ -419,7 +441,6 @@ def write_journal(backup, folder, schema):
         lines += applied(table, journal, schema, number)
     lines.append(f"DROP SCHEMA {journal} CASCADE;\n")
     (folder / "2-apply.sql").write_text("".join(lines), encoding="utf-8")
-    (folder / "README.md").write_text(JOURNAL, encoding="utf-8")
 
 
 def applied(table, journal, schema, number):
@@ -427,17 +448,20 @@ def applied(table, journal, schema, number):
     name, columns = f"{quoted(schema)}.{quoted(table['name'])}", listed(table["columns"])
     row, key = f"{journal}.row_{number}", f"{journal}.key_{number}"
     own = {table["name"], *table["parts"]}
-    told = f"tbl IN ({', '.join(map(literal, sorted(own)))})"
+    named = f"tbl IN ({', '.join(map(literal, sorted(own)))})"
     values = {
         "table": name, "entries": f"{journal}.entries", "row": row, "key": key, "columns": columns,
-        "into": f" ({columns})" if columns else "", "told": told, "schema": literal(schema),
-        "keys": listed(f"{k}" for k in table["key"]), "key_of_t": listed(table["key"], "t"),
-        "key_of_r": listed(table["key"], "(e.r)"), "row_of_t": listed(table["columns"], "t"),
+        "into": f" ({columns})" if columns else "", "told": named, "schema": literal(schema),
+        "key_of_t": listed(table["key"], "t"),
+        "key_of_r": listed(table["key"], "(r)"), "row_of_t": listed(table["columns"], "t"),
     }  # fmt: skip
-    yield f"CREATE TABLE {row} AS SELECT {columns} FROM {name} LIMIT 0;\n"
+    yield MADE.format(row, columns, name)
     if table["way"] == "state":
-        yield f"CREATE TABLE {key} AS SELECT {values['keys']} FROM {name} LIMIT 0;\n"
-    yield {"state": STATE, "rows": ROWS}.get(table["way"], WHOLE).format(**values)
+        yield MADE.format(key, listed(table["key"]), name)
+    if steps := {"state": STATE, "rows": ROWS}.get(table["way"]):
+        yield BY_ENTRIES.format(steps=steps.format(**values), **values)
+    else:
+        yield WHOLE.format(**values)
 
 
 def write_files(backup, folder):
@@ -503,7 +527,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=("verify", "unpack"))
-    parser.add_argument("backup", metavar="DIR")
+    parser.add_argument("backup", metavar="BACKUP")
     parser.add_argument("--to", metavar="EMPTY_DIR", help="where unpack writes")
     parser.add_argument("--schema", help="name of the schema to restore into")
     parser.add_argument("--key-file", help="file with the master key, instead of BACKUP_ENCRYPTION_KEY")
