@@ -111,15 +111,6 @@ def open_key_file(fleet: Fleet, record: TenantKeyFile, where: str) -> TenantKey:
     return TenantKey(record.tenant_key_id, master.open(b64decode(record.wrapped), record.context))
 
 
-def forget_keys(folder: Folder) -> int:
-    """Remove the wrapped keys beside a tenant's backups; how many there were.
-
-    Together with destroying the key in the control plane this makes every backup of the tenant unreadable.
-    """
-    place = KeyFolder(folder)
-    return sum(place.drop_tenant_key(key_id) for key_id in place.tenant_key_ids())
-
-
 def _in_control_plane(fleet: Fleet, header: Header, block: KeyBlock) -> bytes | None:
     try:
         tenant_id = UUID(header.tenant_id)

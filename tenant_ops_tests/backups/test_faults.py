@@ -22,6 +22,7 @@ from tenant_ops.backups import (
     plan_backup,
     plan_restore,
     rebuild,
+    shred,
     verify_backup,
 )
 from tenant_ops.backups.layout import COMPLETE
@@ -325,14 +326,13 @@ class TestKeys:
     def test_destroying_the_tenants_key_makes_its_backups_unreadable(
         self, fleet: Fleet, small_tenant: Tenant, take: Take
     ) -> None:
-        from tenant_ops.backups.keys import forget_keys
         from tenant_ops.tenants.keys import destroy_tenant_key
 
         backup = take(small_tenant)
         with fleet.control.transaction() as connection:
             destroy_tenant_key(connection, small_tenant.id, fleet.clock())
         assert verify_backup(fleet, backup).sound, "the wrapped key beside the backup still opens it"
-        assert forget_keys(Path(backup.path).parent) == 1
+        assert shred(fleet, small_tenant).key_files == 1
         with pytest.raises(InputError, match="cannot be read again"):
             plan_restore(fleet, backup, f"{small_tenant.slug}_copy")
 
