@@ -10,23 +10,23 @@ leaves something beside, which the next operation clears away: readers see the o
 new.
 """
 
-import json
 import shutil
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from tenant_ops.audit import record as record_event
-from tenant_ops.backups import catalog
+from tenant_ops.backups import catalog, records
 from tenant_ops.backups.chains import reach_of
+from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.ddl import names_for
 from tenant_ops.backups.files import unpack_files
 from tenant_ops.backups.journal import LAST_TICK
+from tenant_ops.backups.layout import TenantConfig
 from tenant_ops.backups.reading import Archive
 from tenant_ops.backups.restoring import swapping
 from tenant_ops.backups.restoring.loading import Loaded, load
@@ -127,7 +127,7 @@ class _Work:
     plan: RestorePlan
     archive: Archive
     link: Archive
-    config: dict[str, Any]
+    config: TenantConfig
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _target(fleet: Fleet, work: _Work) -> Generator[tuple[Tenant, bool]]:
     if found:
         yield found[0].require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED), False
         return
-    provision(fleet, plan.target, tier_name=config["tier"], admin_email=config.get("admin_email"))
+    provision(fleet, plan.target, tier_name=config.tier, admin_email=config.admin_email)
     try:
         with fleet.control.transaction() as connection:
             made = fleet.registry.get(plan.target)
@@ -251,9 +251,7 @@ def _replace_content(
             _forget_later_loads(connection, tenant, work, loaded)
             with fleet.control_within(tenant, connection) as control:
                 version = work.link.manifest.tenant.get("version")
-                fleet.registry.put_back(
-                    control, tenant, version=version, config=work.config.get("config", {})
-                )
+                fleet.registry.put_back(control, tenant, version=version, config=work.config.config)
                 if tenant.state is State.QUARANTINED and tenant.state_reason == UNFINISHED:
                     fleet.registry.move(control, tenant, State.ACTIVE)
                 note_restore(fleet, control, tenant, work.plan, work.archive, safety, seconds)
@@ -387,9 +385,11 @@ def _open_planned(fleet: Fleet, plan: RestorePlan, progress: Progress) -> tuple[
     return fresh, fresh.id
 
 
-def _config(archive: Archive) -> dict[str, Any]:
-    member = next(member for member in archive.manifest.members if member.kind == "config")
-    return json.loads(archive.read(member))
+def _config(archive: Archive) -> TenantConfig:
+    for member in archive.manifest.members:
+        if member.kind == "config":
+            return records.decode(TenantConfig, archive.read(member), archive.named(member.path))
+    raise DamagedBackup("it holds no configuration.", where=f"backup {archive.id}")
 
 
 def _verified(loaded: Loaded) -> str:

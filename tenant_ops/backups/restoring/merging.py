@@ -123,6 +123,7 @@ def merge(
         finish_merged_files(names.files, names.new_files, names.merged_files)
     with fleet.control.transaction() as control:
         also(control)
+    swapping.note_recorded(fleet, tenant, names.merged_schema)
     return Merged(done, changes.counts, warnings)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenant_ops.audit import record as record_event
 from tenant_ops.backups.journal.capture import LOCK_WAIT_MS, PATIENCE
 from tenant_ops.backups.journal.functions import KEPT
 from tenant_ops.backups.restoring.login import drop_logins
@@ -179,12 +180,31 @@ def _finish_merge(fleet: Fleet, tenant: Tenant, schema: str) -> bool:
         row = connection.execute(
             "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL", (rows, back)
         ).fetchone()
+        recorded = bool(read_note(connection, schema))
     assert row is not None
-    if row[1]:
+    done, taken_back = row
+    if taken_back:
         take_back_files(names.files, names.merged_files)
-    if not row[0]:
+    if not done:
         drop_schema(fleet, tenant, schema)
-    return row[0]
+    elif not recorded:
+        with fleet.control.transaction() as control:
+            record_event(
+                control,
+                chain=str(tenant.id),
+                at=fleet.clock(),
+                actor=fleet.settings.actor,
+                action="backup.restored",
+                detail={"mode": "merge", "schema": schema, "interrupted": True},
+            )
+        note_recorded(fleet, tenant, schema)
+    return done
+
+
+def note_recorded(fleet: Fleet, tenant: Tenant, schema: str) -> None:
+    """Remember with the schema of a merge that the audit log knows of it."""
+    with fleet.database(tenant).transaction() as connection:
+        comment(connection, schema, json.dumps({"recorded": True}))
 
 
 def _finish_folder(fleet: Fleet, tenant: Tenant, folder: Path, schemas: set[str]) -> None:
