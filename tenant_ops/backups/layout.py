@@ -58,6 +58,15 @@ class KeyBlock:
 
 
 @dataclass(frozen=True)
+class TenantConfig:
+    """The member of kind `config`, as far as a restore needs it to make the tenant again."""
+
+    tier: str
+    admin_email: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TenantKeyFile:
     """`keys/<id>.json` beside the backups: a tenant's key, wrapped by the master key."""
 

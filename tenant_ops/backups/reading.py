@@ -7,6 +7,7 @@ lie (`containers.py`).
 
 import hashlib
 import os
+import re
 from base64 import b64decode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -386,6 +387,8 @@ def _check_manifest(manifest: Manifest, header: Header, completion: Completion, 
     expected = (header.tenant_id, header.backup_id, completion.header_sha256)
     if (manifest.tenant_id, manifest.backup_id, manifest.header_sha256) != expected:
         raise DamagedBackup("it belongs to another backup or another header.", where=where)
+    if not re.fullmatch("[0-9]{1,9}", manifest.server.get("version_num", "0")):
+        raise DamagedBackup("the version of its server is no number.", where=where)
     paths = [member.path for member in manifest.members]
     if len({path.casefold() for path in paths}) != len(paths):
         raise DamagedBackup("two members have the same path.", where=where)

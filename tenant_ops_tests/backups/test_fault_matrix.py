@@ -15,7 +15,7 @@ def rows() -> dict[int, list[tuple[str, str]]]:
     return {int(number): NAMED.findall(line) for number, line in lines}
 
 
-def tests_in(file: Path) -> set[str]:
+def defined_in(file: Path) -> set[str]:
     """The tests of a file, read and not run."""
     nodes = ast.walk(ast.parse(file.read_text()))
     return {
@@ -34,6 +34,6 @@ def test_every_test_the_page_names_exists() -> None:
     missing = [
         f"{file}::{test}"
         for file, test in sorted(named)
-        if not (TESTS / file).is_file() or test not in tests_in(TESTS / file)
+        if not (TESTS / file).is_file() or test not in defined_in(TESTS / file)
     ]
     assert missing == []

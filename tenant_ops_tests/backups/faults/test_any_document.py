@@ -136,7 +136,7 @@ def test_any_field_of_a_record_may_be_anything(tmp_path: Path, name: str) -> Non
 def test_any_field_of_a_real_backup_may_be_anything_to_a_plan(
     fleet: Fleet, small_tenant: Tenant, take: Take, tmp_path: Path
 ) -> None:
-    folder = plain_copy(take, small_tenant, tmp_path)
+    folder = plain_copy(fleet, take, small_tenant, tmp_path)
     values = [REMOVED, -1, "../../outside", [], {}]
     for name, path, value in variants(folder, [HEADER, COMPLETE, MANIFEST], values):
         try:
@@ -154,7 +154,7 @@ def test_any_field_of_a_member_may_be_anything_to_a_restore(
     fleet: Fleet, small_tenant: Tenant, take: Take, tmp_path: Path
 ) -> None:
     """Nothing is left of a restore that was refused, and nothing outside the tenant is touched."""
-    folder = plain_copy(take, small_tenant, tmp_path)
+    folder = plain_copy(fleet, take, small_tenant, tmp_path)
     manifest = json.loads((folder / MANIFEST).read_bytes())
     kinds = ("schema", "config", "files-index")
     names = [member["path"] for member in manifest["members"] if member["kind"] in kinds]
@@ -180,8 +180,11 @@ def test_any_field_of_a_member_may_be_anything_to_a_restore(
         assert not (tmp_path / "outside").exists()
 
 
-def plain_copy(take: Take, tenant: Tenant, tmp_path: Path) -> Path:
+def plain_copy(fleet: Fleet, take: Take, tenant: Tenant, tmp_path: Path) -> Path:
+    """A backup from elsewhere: the catalog, which would know that it is another one, has never seen it."""
     backup = take(tenant, encryption=False, compression="none")
     folder = tmp_path / "store" / backup.tenant_id / backup.id
     shutil.copytree(backup.path, folder)
+    with fleet.control.transaction() as connection:
+        connection.execute("DELETE FROM tenant_ops.backup WHERE id = %s", (backup.id,))
     return folder
