@@ -111,7 +111,7 @@ def variants(folder: Path, names: list[str], values: list[Any]) -> Iterator[tupl
                 yield name, path, value
 
 
-@pytest.mark.parametrize("name", [HEADER, COMPLETE, MANIFEST])
+@pytest.mark.parametrize("name", [HEADER, COMPLETE, pytest.param(MANIFEST, marks=pytest.mark.slow)])
 def test_any_field_of_a_record_may_be_anything(tmp_path: Path, name: str) -> None:
     folder = make_archive(tmp_path / "store", key=None, codec="none").path
     read = refused = 0

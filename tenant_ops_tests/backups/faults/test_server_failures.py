@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -54,9 +55,9 @@ def struck_fleet(server_home: Path, tmp_path: Path) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def busy_tenant(struck_fleet: Fleet, request: pytest.FixtureRequest) -> Tenant:
+def busy_tenant(struck_fleet: Fleet) -> Tenant:
     """A tenant whose rows take a while."""
-    slug = f"acme_{abs(hash(request.node.name)) % 10**8}"
+    slug = f"acme_{uuid4().hex[:8]}"
     provision(struck_fleet, slug)
     tenant = struck_fleet.registry.get(slug)
     with struck_fleet.session(tenant) as connection:
