@@ -11,7 +11,13 @@ from tenant_ops.orchestration.assets.common import DRILL, FULL_BACKUP, INCREMENT
 from tenant_ops.orchestration.assets.operations import CLEANUP, SCHEMA_VERSION, TENANT_HEALTH
 from tenant_ops.orchestration.assets.recovery import recovery_alarms
 from tenant_ops.orchestration.assets.validation import VALIDATION_REPORT
-from tenant_ops.orchestration.ops import apply_change, apply_retention, make_tenants, restore_backup
+from tenant_ops.orchestration.ops import (
+    apply_change,
+    apply_retention,
+    make_tenants,
+    reconcile_stores,
+    restore_backup,
+)
 
 EXECUTOR = dg.in_process_executor
 FIXTURES = dg.AssetSelection.groups("fixtures") - dg.AssetSelection.assets("fixture_files")
@@ -44,6 +50,12 @@ def retention() -> None:
 
 
 @dg.job(executor_def=EXECUTOR)
+def reconcile() -> None:
+    """Carry what the fallback store took over to the store it was meant for."""
+    reconcile_stores()
+
+
+@dg.job(executor_def=EXECUTOR)
 def change_tenant() -> None:
     """Suspend, resume, move to another tier, or offboard one tenant."""
     apply_change()
@@ -53,6 +65,7 @@ JOBS = [
     init_tenant,
     restore,
     retention,
+    reconcile,
     change_tenant,
     _asset_job("load_fixtures", FIXTURES | DATASETS, "Stage and merge the fixtures of the run's tenants."),
     _asset_job(

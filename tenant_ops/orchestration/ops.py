@@ -13,12 +13,17 @@ import dagster as dg
 from pydantic import Field
 
 from tenant_ops.backups import (
+    RestorePlan,
     RestoreReport,
     RetentionReport,
+    execute_reconcile,
     execute_restore,
     execute_retention,
     find_backup,
+    parse_time,
+    plan_reconcile,
     plan_restore,
+    plan_restore_to,
     plan_retention,
     require_no_hold,
     safety_copy,
@@ -89,19 +94,42 @@ def _initialize(context: dg.OpExecutionContext, fleet: Fleet, slug: str) -> Iter
 
 
 class RestoreConfig(dg.Config):
-    """Which backup becomes which tenant."""
+    """Which backup, or which moment of whose backups, becomes which tenant, and how."""
 
-    backup: str = Field(description="Backup id, or the path of an archive.")
+    backup: str = Field(default="", description="Backup id, or the path of an archive.")
+    source: str = Field(default="", description="Instead: whose backups, with `to` or `before_transaction`.")
+    to: str = Field(default="", description="What was committed up to then, as 2026-11-20T14:03:00Z.")
+    before_transaction: int | None = Field(default=None, description="What was committed before this one.")
     tenant: str = Field(description="Tenant to restore over, or a new tenant id.")
+    mode: str | None = Field(
+        default=None, description="replace, new, tables or merge; unset: replace or new, by what is there."
+    )
+    tables: list[str] = Field(default=[], description="For mode tables: which.")
+    words: list[str] = Field(
+        default=["create", "update", "delete"], description="For mode merge: which of them."
+    )
+    trusted: bool = Field(default=False, description="Trust a backup that nothing proves to come from here.")
     execute: bool = Field(default=False, description="Without it only the plan is made.")
+
+    def plan(self, fleet: Fleet) -> RestorePlan:
+        """The restore this describes."""
+        how: dict[str, Any] = {"mode": self.mode, "tables": self.tables, "words": self.words}
+        if self.backup:
+            found = find_backup(fleet, self.backup)
+            return plan_restore(fleet, found, self.tenant, trusted=self.trusted, **how)
+        at = parse_time(self.to, "to") if self.to else None
+        source = fleet.registry.get(self.source or self.tenant)
+        return plan_restore_to(
+            fleet, source, self.tenant, to=at, before_transaction=self.before_transaction, **how
+        )
 
 
 @dg.op(out=dg.Out(dg.Nothing), tags={"scope": "tenant"})
 def restore_backup(
     context: dg.OpExecutionContext, fleet: FleetParam, progress: ProgressParam, config: RestoreConfig
 ) -> Iterator[Any]:
-    """Restore a backup over its tenant or as another one; what was there is kept for undo."""
-    plan = plan_restore(fleet, find_backup(fleet, config.backup), config.tenant)
+    """Restore a backup or a moment, over a tenant, as another one or into it; what was there is kept."""
+    plan = config.plan(fleet)
     context.add_output_metadata({"plan": dg.MetadataValue.json(as_document(plan))})
     if not config.execute:
         context.log.info("Plan only; set execute: true to restore.")
@@ -133,9 +161,7 @@ def apply_retention(context: dg.OpExecutionContext, fleet: FleetParam, config: R
             context.log.info(f"{tenant.slug}: {sum(not each.keep for each in decisions)} would go.")
         return execute_retention(fleet, decisions if config.execute else ())
 
-    perform = operation(
-        context, fleet, "retention", work, states=KEPT, found=lambda done: bool(done.failed)
-    )
+    perform = operation(context, fleet, "retention", work, states=KEPT, found=lambda done: bool(done.failed))
     failed = []
     for slug in config.tenants or [tenant.slug for tenant in fleet.registry.all(KEPT)]:
         try:
@@ -144,6 +170,27 @@ def apply_retention(context: dg.OpExecutionContext, fleet: FleetParam, config: R
             failed.append(f"{slug}: {error}")
     if failed:
         raise dg.Failure(f"{len(failed)} backups or tenants failed:\n" + "\n".join(failed[:MOST_NAMED]))
+
+
+class ReconcileConfig(dg.Config):
+    """Whether to carry backups over. Without `execute` only the plan is made."""
+
+    execute: bool = Field(default=False, description="Carry them over; otherwise plan only.")
+
+
+@dg.op(out=dg.Out(dg.Nothing))
+def reconcile_stores(
+    context: dg.OpExecutionContext, fleet: FleetParam, progress: ProgressParam, config: ReconcileConfig
+) -> None:
+    """Carry the backups that wait in the fallback store to the one they were meant for."""
+    plan = plan_reconcile(fleet)
+    context.add_output_metadata({"waiting": len(plan.waiting), "stored_bytes": plan.stored_bytes})
+    if not config.execute:
+        return
+    report = execute_reconcile(fleet, plan, progress=progress)
+    context.add_output_metadata({"moved": len(report.moved), "moved_bytes": report.moved_bytes})
+    if report.failed:
+        raise dg.Failure(f"{len(report.failed)} backups wait on:\n" + "\n".join(report.failed[:MOST_NAMED]))
 
 
 class Change(Enum):

@@ -75,18 +75,16 @@ def _backup_schedules(tier: Tier) -> Iterator[dg.ScheduleDefinition]:
         )
 
 
-@dg.schedule(
-    job_name="retention",
-    description="Removes the backups that no policy keeps, once a day.",
-    cron_schedule="0 6 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-)
-def backup_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Removes the backups that no rule of any tenant's policy keeps, once a day."""
-    return dg.RunRequest(
-        run_key=f"{context.scheduled_execution_time:%Y%m%d}",
-        run_config={"ops": {"apply_retention": {"config": {"execute": True}}}},
+def _fleet_schedule(name: str, job: str, op: str, cron: str, description: str) -> dg.ScheduleDefinition:
+    """Runs a job that names no tenants, for real."""
+    return dg.ScheduleDefinition(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        description=description,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        run_config={"ops": {op: {"config": {"execute": True}}}},
     )
 
 
@@ -106,7 +104,20 @@ SCHEDULES = [
         "Tries the restores of a sample of tenants once a day: as many as keep every tier's cadence.",
         _due_for_a_drill,
     ),
-    backup_retention,
+    _fleet_schedule(
+        "backup_retention",
+        "retention",
+        "apply_retention",
+        "0 6 * * *",
+        "Removes the backups that no policy keeps, once a day.",
+    ),
+    _fleet_schedule(
+        "backup_reconcile",
+        "reconcile",
+        "reconcile_stores",
+        "15 * * * *",
+        "Carries what the fallback store took over to the store it was meant for, every hour.",
+    ),
     _schedule("monitor_fleet", "monitor", "*/5 * * * *", "Looks at the health of every tenant.", _everybody),
     _schedule(
         "validate_fleet", "validate_data", "30 3 * * *", "Validates every tenant once a day.", _everybody

@@ -143,6 +143,30 @@ def test_alarms_of_a_run_that_names_nobody_are_for_the_whole_fleet(
     assert {tenant for tenant, _ in verdicts(result)} == {"good", "late"}
 
 
+def test_a_moment_between_backups_is_restored_by_the_job(run: Run, tenant: Tenant, fleet: Fleet) -> None:
+    run("backup_incremental", "acme")
+    _, moment = insert_artist(fleet, tenant), list_backups(fleet, tenant)[0].taken_at
+    run("backup_incremental", "acme")
+    config = {"source": "acme", "to": moment, "tenant": "acme_then", "execute": True}
+    assert run("restore", restore_backup=config).success
+    then = fleet.registry.get("acme_then")
+    with fleet.session(tenant) as now, fleet.session(then) as before:
+        counted = [c.execute("SELECT count(*) FROM artists").fetchone() for c in (now, before)]
+    assert counted == [(1,), (0,)]
+
+
+def test_reconciling_where_nothing_waits_is_done_at_once(run: Run, fleet: Fleet) -> None:
+    assert run("reconcile", reconcile_stores={"execute": True}).success
+
+
+def insert_artist(fleet: Fleet, tenant: Tenant) -> None:
+    with fleet.session(tenant) as connection:
+        connection.execute(
+            "INSERT INTO artists (artist_id, name, followers, created_at) "
+            "VALUES (gen_random_uuid(), 'Ada', 1, now())"
+        )
+
+
 def test_retention_goes_tenant_by_tenant(run: Run, tenant: Tenant, fleet: Fleet) -> None:
     for _ in range(9):
         run("backup", "acme")
@@ -170,6 +194,7 @@ def test_schedules_follow_the_tiers(
         "backup_incremental_enterprise": "30 * * * *",
         "backup_alarms": "45 * * * *",
         "backup_retention": "0 6 * * *",
+        "backup_reconcile": "15 * * * *",
     }
     wanted = {
         "backup_incremental_enterprise": ["big"],

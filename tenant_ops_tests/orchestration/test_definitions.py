@@ -60,6 +60,7 @@ def test_the_jobs_are_named_like_the_commands() -> None:
         "drill",
         "restore",
         "retention",
+        "reconcile",
         "migrate",
         "cleanup",
         "monitor",
