@@ -1,24 +1,22 @@
-"""`tenant-ops backup`: take and restore backups.
+"""`tenant-ops backup`: take backups.
 
-Here: those. Not here: which there are (`backup_catalog.py`), which are kept (`backup_retention.py`).
+Here: that. Not here: restoring them (`backup_restore.py`), which there are (`backup_catalog.py`), which are
+kept (`backup_retention.py`).
 """
 
 from typing import Annotated
 
 import typer
 
-from tenant_ops.cli.output import print_json, print_table
 from tenant_ops.cli.running import (
     AsJson,
     DryRun,
-    OneTenant,
     chosen_tenants,
     open_fleet,
     run,
     show_plans,
 )
 from tenant_ops.platform.errors import InputError
-from tenant_ops.platform.reports import as_document
 
 app = typer.Typer(help="Take, list, verify and restore backups.", invoke_without_command=True)
 
@@ -93,48 +91,3 @@ def backup(
             config={"ops": {f"backups__{'full' if full else 'incremental'}": {"config": config}}},
             command="tenant-ops backup",
         )
-
-
-@app.command("restore")
-def restore(
-    tenant_id: OneTenant,
-    backup_path: Annotated[
-        str | None, typer.Option(help="Path of an archive; the tenant's newest backup when left out.")
-    ] = None,
-    backup_id: Annotated[str | None, typer.Option(help="Id of a backup, as `backup list` shows it.")] = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Restore a backup over its tenant or as another one; what was there is copied first and kept."""
-    from tenant_ops.backups import find_backup, list_backups, plan_restore
-
-    with open_fleet() as fleet:
-        chosen = backup_path or backup_id
-        if chosen is None:
-            found = list_backups(fleet, fleet.registry.get(tenant_id))
-            if not found:
-                raise InputError(
-                    "it has no backup.", where=f"tenant {tenant_id}", fix="Name one with --backup-path."
-                )
-            chosen = found[0].id
-        backup = find_backup(fleet, chosen)
-        plan = plan_restore(fleet, backup, tenant_id)
-        if dry_run:
-            show_plans([plan], as_json=as_json, title="backup restore: plan")
-            return
-        config = {"backup": chosen, "tenant": tenant_id, "execute": True}
-        run(fleet, "restore", as_json=as_json, config={"ops": {"restore_backup": {"config": config}}})
-
-
-@app.command("undo")
-def undo(tenant_id: OneTenant, as_json: AsJson = False) -> None:
-    """Take back the last restore of a tenant: what it replaced is live again."""
-    from tenant_ops.backups import undo_restore
-
-    with open_fleet() as fleet:
-        report = undo_restore(fleet, fleet.registry.get(tenant_id))
-    if as_json:
-        print_json(report)
-    else:
-        document = as_document(report)
-        print_table([document], tuple(document), title="backup undo")

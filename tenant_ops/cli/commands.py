@@ -13,6 +13,7 @@ from tenant_ops.cli import (
     backup_catalog,
     backup_drills,
     backup_keys,
+    backup_restore,
     backup_retention,
     backup_stores,
     backups,
@@ -47,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 backups.app.add_typer(backup_catalog.app)
+backups.app.add_typer(backup_restore.app)
 backups.app.add_typer(backup_retention.app)
 backups.app.add_typer(backup_keys.app)
 backups.app.add_typer(backup_drills.app)

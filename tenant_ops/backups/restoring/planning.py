@@ -131,6 +131,7 @@ def plan_restore_to(
     mode: str | None = None,
     tables: Sequence[str] = (),
     words: Sequence[str] = WORDS,
+    trusted: bool = False,
     look: bool = False,
     progress: Progress = SILENT,
 ) -> RestorePlan:
@@ -147,6 +148,7 @@ def plan_restore_to(
         mode: As in `plan_restore`.
         tables: As there.
         words: As there.
+        trusted: As there.
         look: As there.
         progress: As there.
 
@@ -169,6 +171,7 @@ def plan_restore_to(
         fresh=moment.fresh,
         tables=tables,
         words=words,
+        trusted=trusted,
         look=look,
         progress=progress,
     )
