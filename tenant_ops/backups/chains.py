@@ -154,6 +154,16 @@ def changed_tables(segment: SegmentInfo) -> frozenset[str]:
     return everything & (found | told)
 
 
+def rows_in_parts(archive: Archive, table: TableContent) -> bool:
+    """Whether the parts of a table hold the rows its manifest tells of.
+
+    Those of a table that changed since the full backup hold what it was then, whether its rows were measured
+    since or not.
+    """
+    base = next((each for each in archive.chain()[0].manifest.tables if each.name == table.name), None)
+    return base is not None and (base.rows, base.content_hash) == (table.rows, table.content_hash)
+
+
 def _known(link: Archive, used: list[SegmentInfo], report: ReplayReport) -> Iterable[TableContent]:
     """Tables that are, at the moment reached, as a manifest says.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from tenant_ops.backups import catalog
-from tenant_ops.backups.chains import note_of
+from tenant_ops.backups.chains import note_of, rows_in_parts
 from tenant_ops.backups.content import Content, content_of
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.layout import Member, TableContent
@@ -162,7 +162,7 @@ def _check_members(link: Archive, level: str, memo: Memo, progress: Progress) ->
 def _check_rows(link: Archive, level: str, memo: Memo, progress: Progress) -> list[str]:
     problems = []
     for table in link.manifest.tables:
-        if table.rows is None or table.content_hash is None:
+        if table.rows is None or table.content_hash is None or not rows_in_parts(link, table):
             continue  # what journal segments make of it is known only when they are replayed
         if level == "own" and any(link.manifest.member(part).origin for part in table.parts):
             continue

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from tenant_ops.backups import catalog
+from tenant_ops.backups.chains import rows_in_parts
 from tenant_ops.backups.comparing.rows import Lines, reordered
 from tenant_ops.backups.content import Content, content_of_rows, copy_out, read_rows, rows_in
 from tenant_ops.backups.ddl import Statement, decode_statements, names_for
@@ -207,6 +208,8 @@ def _stored(archive: Archive, table: TableContent, keys: Mapping[str, tuple[str,
     if table.rows is None or table.content_hash is None:
         return Table(table.columns, lambda _order: None, None, key)
     known = Content(table.rows, table.content_hash)
+    if not rows_in_parts(archive, table):
+        return Table(table.columns, lambda order: known if order == table.columns else None, None, key)
     parts = [archive.manifest.member(part) for part in table.parts]
 
     def lines(wanted: tuple[str, ...]) -> Lines:

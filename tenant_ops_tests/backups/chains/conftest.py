@@ -1,8 +1,9 @@
 """Chains of backups of a small application, and reading them back beside the live schema."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import psycopg
@@ -18,6 +19,9 @@ from tenant_ops.backups.journal import LAST_TICK, Until
 from tenant_ops.backups.reading import Archive
 from tenant_ops.backups.snapshot import hold_snapshot, tenant_names
 from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops_tests.backups.journal.conftest import timed_fleet, timed_server, timed_tenant
+
+__all__ = ["timed_fleet", "timed_server", "timed_tenant"]
 
 Contents = dict[str, Content]
 Report = Callable[..., BackupReport]
@@ -111,11 +115,12 @@ def shop(fleet: Fleet, tenant: Tenant) -> Tenant:
     return tenant
 
 
+def take(fleet: Fleet, tenant: Tenant, backup_type: str = "incremental", **options) -> BackupReport:
+    """Take a backup."""
+    return execute_backup(fleet, plan_backup(fleet, tenant, backup_type=backup_type, **options))
+
+
 @pytest.fixture
-def report(fleet: Fleet) -> Iterator[Report]:
+def report(fleet: Fleet) -> Report:
     """Takes a backup and returns its report."""
-
-    def backup(tenant: Tenant, backup_type: str = "incremental", **options) -> BackupReport:
-        return execute_backup(fleet, plan_backup(fleet, tenant, backup_type=backup_type, **options))
-
-    yield backup
+    return partial(take, fleet)

@@ -81,6 +81,7 @@ def test_measured_rows_are_those_of_the_moment(fleet: Fleet, shop: Tenant, repor
         said = {table.name: (table.rows, table.content_hash) for table in read.result.known}
         assert said == {name: (each.rows, each.content_hash) for name, each in read.contents().items()}
     assert measured.rows == sum(each.rows for each in live(fleet, shop).values())
+    assert verify_backup(fleet, find_backup(fleet, measured.backup_id)).problems == ()
 
 
 def test_a_differential_builds_on_the_full_backup_whatever_came_between(
