@@ -105,18 +105,21 @@ class RestoreConfig(dg.Config):
         default=None, description="replace, new, tables or merge; unset: replace or new, by what is there."
     )
     tables: list[str] = Field(default=[], description="For mode tables: which.")
-    words: list[str] = Field(
-        default=["create", "update", "delete"], description="For mode merge: which of them."
-    )
+    words: list[str] = Field(default=["create", "update", "delete"], description="For mode merge.")
     trusted: bool = Field(default=False, description="Trust a backup that nothing proves to come from here.")
     execute: bool = Field(default=False, description="Without it only the plan is made.")
 
     def plan(self, fleet: Fleet) -> RestorePlan:
         """The restore this describes."""
-        how: dict[str, Any] = {"mode": self.mode, "tables": self.tables, "words": self.words}
+        how: dict[str, Any] = {
+            "mode": self.mode,
+            "tables": self.tables,
+            "words": self.words,
+            "trusted": self.trusted,
+        }
         if self.backup:
             found = find_backup(fleet, self.backup)
-            return plan_restore(fleet, found, self.tenant, trusted=self.trusted, **how)
+            return plan_restore(fleet, found, self.tenant, **how)
         at = parse_time(self.to, "to") if self.to else None
         source = fleet.registry.get(self.source or self.tenant)
         return plan_restore_to(

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from tenant_ops.audit import latest_report
-from tenant_ops.backups import list_backups
+from tenant_ops.backups import execute_backup, list_backups, plan_backup
 from tenant_ops.backups.drills import rpo_report
 from tenant_ops.orchestration.assets.common import DRILL, FULL_BACKUP, INCREMENTAL_BACKUP
 from tenant_ops.orchestration.location import build_defs
@@ -168,12 +168,12 @@ def insert_artist(fleet: Fleet, tenant: Tenant) -> None:
 
 
 def test_retention_goes_tenant_by_tenant(run: Run, tenant: Tenant, fleet: Fleet) -> None:
-    for _ in range(9):
-        run("backup", "acme")
+    for _ in range(8):
+        execute_backup(fleet, plan_backup(fleet, tenant))
     with fleet.control.transaction() as connection:  # all of one day, of which seven are kept and the newest
         connection.execute("UPDATE tenant_ops.backup SET taken_at = taken_at - interval '100 days'")
     assert run("retention", apply_retention={"execute": False}).success
-    assert len(list_backups(fleet, tenant)) == 9
+    assert len(list_backups(fleet, tenant)) == 8
     assert run("retention", apply_retention={"execute": True}).success
     assert len(list_backups(fleet, tenant)) == 7
 
