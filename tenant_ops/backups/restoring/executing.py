@@ -37,6 +37,7 @@ from tenant_ops.backups.restoring.reports import (
     MERGE,
     NEW,
     REPLACE,
+    TABLES,
     RestorePlan,
     RestoreReport,
     TableDifference,
@@ -68,8 +69,8 @@ def execute_restore(fleet: Fleet, plan: RestorePlan, *, progress: Progress = SIL
     clock = perf_counter()
     archive, fresh = _open_planned(fleet, plan, progress)
     reach = reach_of(archive, plan.until)
-    check_chain(archive)
     link = used_links(archive, reach.segments)[-1]
+    check_chain(archive, link)
     work = _Work(plan, archive, link, _config(link))
     target = _target(fleet, work)
     with in_sentences(plan.target), target as (tenant, created), fleet.lock(tenant, "restore"):
@@ -97,7 +98,7 @@ def execute_restore(fleet: Fleet, plan: RestorePlan, *, progress: Progress = SIL
         created=created,
         tables=len(loaded.tables),
         rows=loaded.rows,
-        files=link.manifest.files,
+        files=0 if plan.mode == TABLES else link.manifest.files,
         raw_bytes=raw_bytes,
         equal=True,
         previous_schema=done.previous,
@@ -143,19 +144,27 @@ class _Done:
     files: tuple[int, int, int] = (0, 0, 0)
 
 
-def check_chain(archive: Archive) -> None:
-    """Authenticate every member a restore of the chain reads.
+def check_chain(archive: Archive, link: Archive | None = None) -> None:
+    """Authenticate every member a restore reads.
 
     The manifest is authentic and holds the hash of each stored file, so comparing that proves as much as
     decrypting does, for a fifth of the work.
 
+    Args:
+        archive: The newest backup that is read; rows of earlier ones are members of it too.
+        link: The one files and configuration are taken from; the same when left out.
+
     Raises:
         DamagedBackup: one is not what was written; it is named.
     """
-    for link in archive.chain():
-        for member in link.manifest.members:
-            if link is archive or member.origin is None:
-                link.check(member, deep=False)
+    for member in archive.manifest.members:
+        archive.check(member, deep=False)
+    for one in archive.chain()[:-1]:
+        for member in one.manifest.members:
+            if (member.kind == "journal" and member.origin is None) or (
+                one is link and member.kind in ("files", "files-index", "config")
+            ):
+                one.check(member, deep=False)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def plan_restore(
         taken_at=manifest.taken_at,
         tables=tuple((table.name, -1 if table.rows is None else table.rows) for table in manifest.tables),
         rows=manifest.rows,
-        files=link.manifest.files,
+        files=0 if mode == TABLES else link.manifest.files,
         raw_bytes=raw_bytes,
         replaces_rows=requirements.replaced_rows(fleet, tenant) if tenant else 0,
         replaces_files=live_files[0],
