@@ -6,10 +6,11 @@
 - `restore`: that backup into another tenant, against `pg_restore -j2` of a directory dump into an empty
   database.
 - `small`: tenants of twelve small tables, one after the other, while the fleet grows.
+- `chain`: incrementals of one of these, idle and after changes, against a full backup of it.
 
 Both sides of a pair run in turn. CPU seconds are those of the client and of every process of the server. Ours
 runs in a process of its own whose start and imports (0.7 s, once per process) are not counted.
-Run: python -m bench.backups [--rows 2000000] [--rounds 2] [--tenants 1000] [--parts full,restore,small]
+Run: python -m bench.backups [--rows 2000000] [--rounds 2] [--tenants 1000] [--parts full,restore,small,chain]
 """
 
 import argparse
@@ -42,7 +43,7 @@ from tenant_ops.platform import embedded
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, provision
 
-PARTS = ("full", "restore", "small")
+PARTS = ("full", "restore", "small", "chain")
 TENANT = "bench"
 SMALL_TABLES = 12
 WINDOW = 50
@@ -252,12 +253,16 @@ def bench_restore(
     )
 
 
-def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
-    tables = ";".join(
+def small_tables() -> bytes:
+    """What a small tenant holds beside the tables it is provisioned with."""
+    return ";".join(
         f"CREATE TABLE small_{n} (id bigint PRIMARY KEY, name text, at timestamptz DEFAULT now());"
         f"INSERT INTO small_{n} (id, name) SELECT g, 'row ' || g FROM generate_series(1, 20) g"
         for n in range(SMALL_TABLES)
-    )
+    ).encode()
+
+
+def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
     print("    tenants   ms per backup")
     made = 0
     for size in sizes:
@@ -266,7 +271,7 @@ def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
             provision(fleet, slug)
             if made >= size - WINDOW:
                 with fleet.session(fleet.registry.get(slug)) as connection:
-                    connection.execute(tables.encode())
+                    connection.execute(small_tables())
             made += 1
         times = []
         for number in range(max(0, size - WINDOW), size):
@@ -275,6 +280,49 @@ def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
             execute_backup(fleet, plan_backup(fleet, tenant))
             times.append(time.perf_counter() - started)
         print(f"{size:11,} {mean(times) * 1000:12.1f}  (median {median(times) * 1000:.1f}; aim 60)")
+
+
+def bench_chain(fleet: Fleet, meter: Meter, rounds: int) -> None:
+    provision(fleet, "chained")
+    tenant = fleet.registry.get("chained")
+    with fleet.session(tenant) as connection:
+        connection.execute(small_tables())
+    execute_backup(fleet, plan_backup(fleet, tenant, backup_type="incremental"))  # installs the journal
+    cases = (
+        ("full", "full", ""),
+        ("incremental, idle", "incremental", ""),
+        ("incremental, 20 rows changed", "incremental", "UPDATE small_0 SET name = name || '.'"),
+        (
+            "incremental, 50,000 rows added",
+            "incremental",
+            "INSERT INTO small_1 SELECT (SELECT coalesce(max(id), 0) FROM small_1) + g, md5(g::text) "
+            "FROM generate_series(1, 50000) g",
+        ),
+        ("differential", "differential", ""),
+    )
+    print(f"{'':32}{'plan ms':>9}{'take ms':>9}{'CPU ms':>9}{'KB':>9}")
+    for name, backup_type, change in cases:
+        plans, costs = [], []
+        for _ in range(5 * rounds):
+            if change:
+                with fleet.session(tenant) as connection:
+                    connection.execute(change.encode())
+            started = time.perf_counter()
+            plan = plan_backup(fleet, tenant, backup_type=backup_type)
+            plans.append(time.perf_counter() - started)
+            costs.append(meter(lambda plan=plan: _own(lambda: execute_backup(fleet, plan).stored_bytes)))
+        cost = _typical(costs)
+        cpu = mean(each.cpu for each in costs)  # the server's is told in hundredths of a second
+        print(
+            f"{name:32}{median(plans) * 1e3:9.1f}{cost.wall * 1e3:9.1f}{cpu * 1e3:9.1f}{cost.size / 1e3:9.1f}"
+        )
+
+
+def _own(work: Callable[[], int]) -> Cost:
+    """Do our work in this process, which has its connections already."""
+    started, cpu = time.perf_counter(), time.process_time()
+    size = work()
+    return Cost(time.perf_counter() - started, time.process_time() - cpu, size)
 
 
 def _typical(costs: list[Cost]) -> Cost:
@@ -324,6 +372,8 @@ def main() -> None:
                 bench_restore(fleet, meter, environment, url, scratch, chosen.rounds)
             if "small" in parts:
                 bench_small(fleet, [size for size in (100, 300, 1_000) if size <= chosen.tenants])
+            if "chain" in parts:
+                bench_chain(fleet, meter, chosen.rounds)
         finally:
             fleet.close()
             embedded.stop(scratch / "home")
