@@ -23,10 +23,15 @@ def write_note(folder: Folder, backup: BackupRecord) -> None:
         StoreFailed: the store refused.
     """
     if not backup.pinned and backup.legal_hold is None:
-        folder.delete(_name(backup.id))
+        forget_note(folder, backup.id)
         return
     said = {"version": 1, "pinned": backup.pinned, "held_at": backup.held_at}
     folder.put(_name(backup.id), json.dumps(said).encode())
+
+
+def forget_note(folder: Folder, backup_id: str) -> None:
+    """Delete the file, as the backup is no longer in this folder or no longer marked."""
+    folder.delete(_name(backup_id))
 
 
 def read_note(container: Container, backup_id: str) -> dict[str, Any]:

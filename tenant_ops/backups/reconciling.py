@@ -20,6 +20,7 @@ from tenant_ops.backups import catalog
 from tenant_ops.backups.containers import Container
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.layout import COMPLETE, KEYS_FOLDER, PARTIAL_SUFFIX
+from tenant_ops.backups.notes import forget_note, write_note
 from tenant_ops.backups.placing import in_sentences
 from tenant_ops.backups.reading import Archive
 from tenant_ops.backups.reports import BackupRecord
@@ -158,8 +159,10 @@ def _carry(fleet: Fleet, each: Waiting, store: str) -> bool:
         there = target.container(each.backup_id)
         _compare(catalog.open_container(fleet, there), record)
         if record.fallback:
+            write_note(target, record)  # before the catalog says that it lies there
             _switch(fleet, record, there, target)
         source.remove(each.backup_id)
+        forget_note(source, each.backup_id)
     return record.fallback
 
 

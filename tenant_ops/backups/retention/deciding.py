@@ -5,7 +5,7 @@ anything (`executing.py`). The rules in prose, with examples: `docs/backup-reten
 
 Two properties carry the rest. Every rule only ever keeps, so a mistake in one cannot remove what another
 keeps. And what counts for the rules is what can be read today: a backup that is damaged, incomplete, gone or
-dated in the future keeps its own place and takes nobody else's.
+dated in the future takes no place from one that can be read.
 """
 
 from collections import defaultdict

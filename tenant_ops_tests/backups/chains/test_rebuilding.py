@@ -8,10 +8,12 @@ import pytest
 
 from tenant_ops.backups import (
     BackupRecord,
+    execute_reconcile,
     find_backup,
     hold,
     list_backups,
     pin,
+    plan_reconcile,
     rebuild,
     release,
 )
@@ -112,6 +114,23 @@ def test_marks_outlive_the_catalog(fleet: Fleet, shop: Tenant, chain: list[str])
     }
     folder = Path(find_backup(fleet, chain[0]).path).parent / "marks"
     assert "matter" not in "".join(path.read_text() for path in folder.iterdir()), "why is nobody's business"
+
+
+def test_marks_go_with_a_backup_that_is_carried_to_another_store(
+    fleet: Fleet, shop: Tenant, report: Report, tmp_path: Path
+) -> None:
+    second = str(tmp_path / "fallback")
+    spread = replace(fleet, settings=replace(fleet.settings, backup_fallback_path=second))
+    backup_id = report(shop, "full", output_path=second).backup_id
+    with fleet.control.transaction() as connection:
+        connection.execute("UPDATE tenant_ops.backup SET fallback = true WHERE id = %s", (backup_id,))
+    pin(spread, find_backup(spread, backup_id))
+    assert execute_reconcile(spread, plan_reconcile(spread)).moved == (backup_id,)
+    assert not list((tmp_path / "fallback").rglob("marks/*"))
+    forget(fleet, shop)
+    rebuild(fleet)
+    found = find_backup(fleet, backup_id)
+    assert (found.pinned, found.fallback, found.store) == (True, False, fleet.settings.backup_path)
 
 
 def test_what_is_marked_is_not_forgotten_when_it_is_gone_and_an_empty_store_forgets_nothing(
