@@ -20,7 +20,7 @@ class Tier:
         max_storage_mb: Data and files, in megabytes.
         integrations: Outside services it may connect.
         backup_every_h: Hours between two scheduled backups: incremental ones, and full ones among them.
-        full_backup_every_h: Hours between two scheduled full backups; how long a chain becomes follows from it.
+        full_backup_every_h: Hours between two scheduled full backups; it bounds how long a chain becomes.
         rpo_h: Most hours of changes that may be lost (recovery point objective): a scheduled backup may be
             missed once.
         rto_s: Most seconds a restore may take (recovery time objective).

@@ -98,9 +98,11 @@ def test_ages_and_score_come_from_the_catalog_and_the_reports(
     with fleet.control.transaction() as connection:
         connection.execute(
             "INSERT INTO tenant_ops.backup (id, tenant_id, tenant_slug, type, path, codec, encrypted, "
-            "manifest_sha256, tables, rows, raw_bytes, stored_bytes, started_at, finished_at) "
-            "VALUES ('b1', %s, 'acme', 'full', '', 'zstd', true, '', 0, 0, 0, 0, %s, %s)",
-            (tenant.id, time.now, time.now),
+            "manifest_sha256, tables, rows, raw_bytes, stored_bytes, started_at, finished_at, taken_at, "
+            "store) "
+            "VALUES ('b1', %(id)s, 'acme', 'full', '', 'zstd', true, '', 0, 0, 0, 0, "
+            "%(now)s, %(now)s, %(now)s, '')",
+            {"id": tenant.id, "now": time.now},
         )
         for operation, outcome, body in (
             ("merge", "done", {}),

@@ -21,9 +21,10 @@ def back_up(fleet: Fleet, tenant: Tenant) -> None:
     with fleet.control.transaction() as connection:
         connection.execute(
             "INSERT INTO tenant_ops.backup (id, tenant_id, tenant_slug, type, path, codec, encrypted, "
-            "manifest_sha256, tables, rows, raw_bytes, stored_bytes, started_at, finished_at) "
-            "VALUES (gen_random_uuid()::text, %s, '', 'full', '', 'zstd', true, '', 0, 0, 0, 0, %s, %s)",
-            (tenant.id, fleet.clock(), fleet.clock()),
+            "manifest_sha256, tables, rows, raw_bytes, stored_bytes, started_at, finished_at, "
+            "taken_at, store) VALUES (gen_random_uuid()::text, %(id)s, '', 'full', '', 'zstd', true, '', 0, 0, 0, 0, "
+            "%(now)s, %(now)s, %(now)s, '')",
+            {"id": tenant.id, "now": fleet.clock()},
         )
 
 
