@@ -10,7 +10,7 @@ from typing import Literal, Protocol, cast, get_args
 import zstandard
 from isal import igzip, igzip_lib, isal_zlib
 
-from tenant_ops.backups.crypto import Bytes
+from tenant_ops.backups.crypto import Bytes, DamagedBackup
 from tenant_ops.platform.errors import InputError
 
 Codec = Literal["zstd", "gzip", "none"]
@@ -99,3 +99,31 @@ DECODING_ERRORS: tuple[type[Exception], ...] = (
     cast("type[Exception]", igzip_lib.IsalError),  # its stub declares an instance
     EOFError,
 )
+
+
+class Exact:
+    """A content stream that must be as long as was written down: neither cut nor a decompression bomb.
+
+    Args:
+        source: The content.
+        size: How long it is.
+        where: Names it in the DamagedBackup that reading raises when it is not, or does not decompress.
+    """
+
+    def __init__(self, source: Source, size: int, where: str) -> None:
+        self._source, self._size, self._where = source, size, where
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; empty at the end, once everything came."""
+        wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
+        try:
+            piece = self._source.read(wanted)
+        except DECODING_ERRORS:
+            raise DamagedBackup("it does not decompress.", where=self._where) from None
+        self._left -= len(piece)
+        if self._left < 0 or (not piece and size and self._left):
+            raise DamagedBackup(
+                f"its content is not the {self._size} bytes that were written.", where=self._where
+            )
+        return piece

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from tenant_ops.backups import records
 from tenant_ops.backups.archive import TenantKey, key_context
-from tenant_ops.backups.codec import DECODING_ERRORS, Source, decompressed
+from tenant_ops.backups.codec import DECODING_ERRORS, Exact, Source, decompressed
 from tenant_ops.backups.containers import Container
 from tenant_ops.backups.crypto import (
     CIPHER,
@@ -102,7 +102,7 @@ class Archive:
             return
         with self._open(member) as file:
             source = self._opened(file, member.path, member.kind) if member.sealed else file
-            yield _Exact(decompressed(member.codec, source), member)
+            yield Exact(decompressed(member.codec, source), member.raw_bytes, member.path)
 
     def check(self, member: Member, *, deep: bool = True) -> None:
         """Read a member to its end and compare it with the manifest.
@@ -179,29 +179,6 @@ class Archive:
     def named(self, path: str) -> str:
         """A member, as errors name it."""
         return f"backup {self.header.backup_id}, {path}"
-
-
-class _Exact:
-    """A content stream that must be as long as the manifest says: neither cut nor a decompression bomb."""
-
-    def __init__(self, source: Source, member: Member) -> None:
-        self._source = source
-        self._member = member
-        self._left = member.raw_bytes
-
-    def read(self, size: int = -1, /) -> bytes:
-        wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
-        try:
-            piece = self._source.read(wanted)
-        except DECODING_ERRORS:
-            raise DamagedBackup("it does not decompress.", where=self._member.path) from None
-        self._left -= len(piece)
-        if self._left < 0 or (not piece and size and self._left):
-            raise DamagedBackup(
-                f"its content is not the {self._member.raw_bytes} bytes that were written.",
-                where=self._member.path,
-            )
-        return piece
 
 
 def read_header(container: Container) -> Header:
@@ -306,9 +283,7 @@ def _open_one(container: Container, find_key: KeyFinder) -> Archive:
     _check_manifest(manifest, header, completion, where)
     archive = Archive(container, header, manifest, completion.manifest_sha256, key)
     if container.format != "dir" and (strange := archive.unexpected()):
-        raise DamagedBackup(
-            "it is in no manifest, so somebody put it there.", where=archive.named(strange[0])
-        )
+        raise DamagedBackup("it is in no manifest.", where=archive.named(strange[0]))
     return archive
 
 
@@ -353,9 +328,8 @@ def unwrap(header: Header, block: KeyBlock, tenant_key: TenantKey) -> bytes:
         wrapped = b""
     key = unwrap_key(wrapped, tenant_key.secret, key_context(header, block.tenant_key_id))
     if key_check(key) != block.key_check:
-        raise DamagedBackup(
-            "it does not hold the key of this backup.", where=f"{header.backup_id}, {KEY_BLOCK}"
-        )
+        where = f"{header.backup_id}, {KEY_BLOCK}"
+        raise DamagedBackup("it does not hold the key of this backup.", where=where)
     return key
 
 
@@ -392,9 +366,9 @@ def _check_manifest(manifest: Manifest, header: Header, completion: Completion, 
     paths = [member.path for member in manifest.members]
     if len({path.casefold() for path in paths}) != len(paths):
         raise DamagedBackup("two members have the same path.", where=where)
+    if wrong := [path for path in paths if not MEMBER_PATH.match(path)]:
+        raise DamagedBackup(f"{wrong[0]!r} is no path of a member.", where=where)
     for member in manifest.members:
-        if not MEMBER_PATH.match(member.path):
-            raise DamagedBackup(f"{member.path!r} is no path of a member.", where=where)
         if member.origin is not None and header.parent is None:
             raise DamagedBackup(f"{member.path} lies elsewhere, but the backup builds on none.", where=where)
         if header.cipher is not None and not member.sealed and member.kind != "readme":

@@ -32,6 +32,7 @@ def reconcile(execute: Execute = False, as_json: AsJson = False) -> None:
         if plan.waiting and not as_json:
             STDERR.print("plan only; add --execute to carry them over.")
     elif not as_json:
+        STDERR.print(f"carried over: {len(report.moved)}; copies removed: {len(report.removed)}.")
         for problem in report.failed:
             STDERR.print(f"waits on: {problem}", markup=False, highlight=False)
     if report.failed if report else plan.waiting:

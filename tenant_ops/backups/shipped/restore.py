@@ -135,8 +135,8 @@ class Unzstd:
     def feed(self):
         """Hand the program what it decompresses."""
         try:
-            with self.process.stdin as out:
-                shutil.copyfileobj(self.source, out, SEGMENT)
+            with self.process.stdin as out:  # type: ignore
+                shutil.copyfileobj(self.source, out, SEGMENT)  # type: ignore
         except Refused as error:
             self.refusal = error
         except OSError:
@@ -144,7 +144,7 @@ class Unzstd:
 
     def read(self, size=-1):
         """At most `size` bytes, everything when negative."""
-        piece = self.process.stdout.read(size)
+        piece = self.process.stdout.read(size)  # type: ignore
         if size < 0 or not piece:
             self.feeder.join()
             if self.refusal:
