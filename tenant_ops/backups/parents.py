@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from tenant_ops.backups import catalog
 from tenant_ops.backups.chains import note_of
+from tenant_ops.backups.files import FileEntry, read_index
 from tenant_ops.backups.journal import Anchor
 from tenant_ops.backups.keys import key_finder
 from tenant_ops.backups.layout import BackupType
@@ -35,11 +36,13 @@ class Parent:
         record: As the catalog knows it.
         archive: Opened without what it builds on in turn.
         anchor: The moment to go on from.
+        files: Its index of files.
     """
 
     record: BackupRecord
     archive: Archive
     anchor: Anchor
+    files: tuple[FileEntry, ...]
 
 
 class NoParent(Exception):
@@ -97,11 +100,12 @@ def find_parent(
     try:
         archive = open_alone(catalog.container_at(chosen.path), key_finder(fleet))
         anchor = note_of(archive.manifest).anchor
+        files = read_index(archive)
     except TenantOpsError as error:
         raise NoParent(f"{chosen.id} cannot be read: {error}") from error
     if archive.manifest_sha256 != chosen.manifest_sha256 or anchor is None:
         raise NoParent(f"what lies in {chosen.path} is not the backup that was recorded")
-    return Parent(chosen, archive, anchor)
+    return Parent(chosen, archive, anchor, files)
 
 
 def _sealed(encrypted: bool) -> str:

@@ -20,7 +20,7 @@ from tenant_ops.backups.archive import ArchiveWriter, Published, TenantKey
 from tenant_ops.backups.chains import note_of
 from tenant_ops.backups.codec import check_codec
 from tenant_ops.backups.containers import check_format
-from tenant_ops.backups.files import count_changed, count_files, read_index
+from tenant_ops.backups.files import count_changed, count_files
 from tenant_ops.backups.journal import ChainBroken, Health, foresee_segment, health, install, keep
 from tenant_ops.backups.keys import sealing_key
 from tenant_ops.backups.layout import FORMAT, VERSION, BackupType, Header, new_backup_id
@@ -104,7 +104,7 @@ def plan_backup(
             except (NoParent, ChainBroken) as error:
                 parent, because = None, _why(error)
     files = fleet.files(tenant)
-    count, file_bytes = count_changed(files, read_index(parent.archive)) if parent else count_files(files)
+    count, file_bytes = count_changed(files, parent.files) if parent else count_files(files)
     return BackupPlan(
         tenant=tenant.slug,
         tenant_id=str(tenant.id),

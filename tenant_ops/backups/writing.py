@@ -18,7 +18,7 @@ from tenant_ops.backups.archive import ArchiveWriter, MemberWriter
 from tenant_ops.backups.chains import JournalNote, changed_tables
 from tenant_ops.backups.content import ROW_HASH, copy_out
 from tenant_ops.backups.ddl import TableShape, encode_statements
-from tenant_ops.backups.files import FileEntry, pack_files, read_index
+from tenant_ops.backups.files import pack_files
 from tenant_ops.backups.journal import ChainBroken, SegmentInfo, read_anchor, write_segment
 from tenant_ops.backups.layout import VERSION, Header, Manifest, MemberKind, TableContent
 from tenant_ops.backups.parents import Parent
@@ -178,14 +178,12 @@ def _tables_after(before: Manifest, segment: SegmentInfo) -> tuple[TableContent,
 def _with_files(
     fleet: Fleet, tenant: Tenant, archive: ArchiveWriter, manifest: Manifest, parent: Parent | None
 ) -> Manifest:
-    known: tuple[FileEntry, ...] = ()
     packs = {}
     if parent is not None:
-        known = read_index(parent.archive)
         packs = {member.path: member for member in parent.archive.manifest.members if member.kind == "files"}
     taken = (int(number) for path in packs for number in _PACK_NUMBER.findall(path))
     first = 1 + max(taken, default=0)
-    packed = pack_files(fleet.files(tenant), archive, known, first)
+    packed = pack_files(fleet.files(tenant), archive, parent.files if parent else (), first)
     for path, member in packs.items():
         if parent is not None and path in packed.referenced:
             archive.refer(member, parent.archive.id)

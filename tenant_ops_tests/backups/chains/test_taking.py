@@ -181,6 +181,7 @@ def test_a_parent_that_is_gone_damaged_or_replaced_is_not_built_on(
         (lambda path: (path / "COMPLETE").unlink(), "is missing"),
         (lambda path: (path / "manifest.json.enc").write_bytes(b"x"), "cannot be read"),
         (lambda path: (path / "key.json").unlink(), "cannot be read"),
+        (lambda path: next(path.glob("files/index.json*")).write_bytes(b"x"), "cannot be read"),
     ):
         harm(Path(report(shop, "full").path))
         plan = plan_backup(fleet, shop, backup_type="incremental")
