@@ -130,6 +130,11 @@ def _notes(operation: str, body: Mapping[str, Any]) -> Iterator[str]:
             yield f"{body['tenant']}: a full backup instead of the {asked} one: {body['because']}"
         for warning in body.get("warnings", ()):
             yield f"{body['tenant']}: {warning}"
+    if operation == "restore":
+        yield from (
+            f"{body['tenant']}: {body[said]}" for said in ("granularity", "verified") if body.get(said)
+        )
+        yield from (f"{body['tenant']}: {warning}" for warning in body.get("warnings", ()))
     if operation == "stage":
         for drifted in body.get("drift", ()):
             yield f"{body['tenant']}: {drifted['file']}, column {drifted['column']}: {drifted['outcome']}"
