@@ -22,8 +22,8 @@ def back_up(fleet: Fleet, tenant: Tenant) -> None:
         connection.execute(
             "INSERT INTO tenant_ops.backup (id, tenant_id, tenant_slug, type, path, codec, encrypted, "
             "manifest_sha256, tables, rows, raw_bytes, stored_bytes, started_at, finished_at, "
-            "taken_at, store) VALUES (gen_random_uuid()::text, %(id)s, '', 'full', '', 'zstd', true, '', 0, 0, 0, 0, "
-            "%(now)s, %(now)s, %(now)s, '')",
+            "taken_at, store) VALUES (gen_random_uuid()::text, %(id)s, '', 'full', '', 'zstd', true, '', "
+            "0, 0, 0, 0, %(now)s, %(now)s, %(now)s, '')",
             {"id": tenant.id, "now": fleet.clock()},
         )
 

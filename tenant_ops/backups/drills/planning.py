@@ -67,18 +67,19 @@ def turn(standing: Standing, now: datetime) -> tuple[bool, float, float, str]:
 def daily_sample(standings: Sequence[Standing], now: datetime) -> int:
     """How many to drill today so that each is drilled within its tier's cadence, when this is asked daily.
 
-    As many as fall due on a day on average, so that they never do all at once; where more are due, up to
-    twice as many.
+    All that would be late tomorrow, and at least as many as fall due on a day on average, so that they never
+    all do at once. Of first drills no more than twice the average are added: a fleet that was never drilled
+    is not drilled in one night.
     """
     average = math.ceil(round(sum(1 / standing.tenant.tier.drill_every_d for standing in standings), 6))
-    tomorrow = now + timedelta(days=1)
-    due = sum(
-        tomorrow
-        > (standing.drilled_at or standing.tenant.created_at)
-        + timedelta(days=standing.tenant.tier.drill_every_d)
-        for standing in standings
-    )
-    return min(max(average, due), 2 * average)
+    again = [standing for standing in standings if standing.drilled_at and _late_tomorrow(standing, now)]
+    first = [standing for standing in standings if not standing.drilled_at and _late_tomorrow(standing, now)]
+    return max(average, len(again), min(len(again) + len(first), 2 * average))
+
+
+def _late_tomorrow(standing: Standing, now: datetime) -> bool:
+    since = standing.drilled_at or standing.tenant.created_at
+    return now + timedelta(days=1) > since + timedelta(days=standing.tenant.tier.drill_every_d)
 
 
 def _target(standing: Standing, now: datetime, aim: Aim | None, *, measure: bool) -> DrillTarget:
