@@ -49,9 +49,7 @@ def checked(kind: Any, value: Any, where: str) -> Any:
             return tuple(checked(get_args(kind)[0], item, f"{where}[{at}]") for at, item in enumerate(value))
     elif origin is dict:
         if isinstance(value, dict):
-            return {
-                name: checked(get_args(kind)[1], item, f"{where}.{name}") for name, item in value.items()
-            }
+            return {name: checked(get_args(kind)[1], item, f"{where}.{name}") for name, item in value.items()}
     elif kind is Any or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)):
         return value
     raise DamagedBackup(f"this is not a {_named(kind)}.", where=where)
