@@ -301,6 +301,17 @@ def test_a_damaged_backup_takes_no_place_and_stays_until_something_newer_was_ver
     assert not going(decide([damaged, older, newer], RetentionPolicy(within=timedelta(days=7)), NOW))
 
 
+def test_a_damaged_backup_that_is_newer_than_the_verified_one_stays() -> None:
+    verified, damaged = (
+        record(0, days_old=9, verified_level="full"),
+        record(1, days_old=5, damage="cut short"),
+    )
+    newest = record(2, days_old=1)
+    decisions = decide([verified, damaged, newest], RetentionPolicy(last=1), NOW)
+    assert not going(decisions)
+    assert decisions[1].reason == "it is damaged, but nothing newer was verified"
+
+
 @pytest.mark.parametrize(
     "useless",
     [
