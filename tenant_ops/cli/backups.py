@@ -11,6 +11,7 @@ import typer
 from tenant_ops.cli.running import (
     AsJson,
     DryRun,
+    as_typed,
     chosen_tenants,
     open_fleet,
     run,
@@ -89,5 +90,5 @@ def backup(
             as_json=as_json,
             tenants=chosen,
             config={"ops": {f"backups__{'full' if full else 'incremental'}": {"config": config}}},
-            command="tenant-ops backup",
+            command=as_typed(context),
         )

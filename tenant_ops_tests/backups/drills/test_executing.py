@@ -1,6 +1,10 @@
 """A drill restores for real, tells the truth about it, and leaves nothing behind."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +180,43 @@ def test_what_a_killed_drill_left_is_taken_away_by_the_next(
     report = execute_drill(fleet, plan_drill(fleet, [small_tenant], sample=1))
     assert report.equal
     assert len(report.swept) == 3
+    assert leftovers(fleet, small_tenant) == []
+
+
+KILLED = """
+import os, signal, sys
+from tenant_ops.backups.drills import execute_drill, plan_drill
+from tenant_ops.backups.restoring import loading
+from tenant_ops.platform.settings import Settings
+from tenant_ops.tenants import Fleet
+
+copy_in = loading.copy_in
+
+def dying(*arguments):
+    copy_in(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+loading.copy_in = dying
+fleet = Fleet.open(Settings.load())
+execute_drill(fleet, plan_drill(fleet, [fleet.registry.get(sys.argv[1])], sample=1))
+"""
+
+
+def test_a_drill_killed_in_the_middle_leaves_what_the_next_one_clears(
+    fleet: Fleet, small_tenant: Tenant, take: Callable[..., BackupRecord]
+) -> None:
+    take(small_tenant)
+    environment = {
+        **os.environ,
+        "DATABASE_URL": fleet.settings.database_url or "",
+        "TENANT_OPS_HOME": str(fleet.settings.home),
+    }
+    done = subprocess.run([sys.executable, "-c", KILLED, small_tenant.slug], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    left = leftovers(fleet, small_tenant)
+    assert f"{small_tenant.schema_name}__drill" in left
+    assert any("_drl_" in name for name in left)
+    assert drill(fleet, small_tenant).equal
     assert leftovers(fleet, small_tenant) == []
 
 
