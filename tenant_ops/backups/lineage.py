@@ -74,7 +74,7 @@ def why_unreadable(backup: BackupRecord, known: Mapping[str, BackupRecord]) -> s
     for last in (backup, *ancestors(backup, known)):
         name = last if isinstance(last, str) else last.id
         said = "it" if last is backup else f"{name}, which it builds on,"
-        if isinstance(last, str) or not last.present or last.removing_at:
+        if isinstance(last, str) or not last.present:
             return f"{said} is missing"
         if last.damage is not None:
             return f"{said} is damaged"

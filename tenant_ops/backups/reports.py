@@ -45,7 +45,7 @@ class BackupRecord:
         held_at: When.
         removing_at: When its removal began; then it is no backup any more.
         reason: Why it was taken, when not on request or schedule.
-        present: Whether it is still there.
+        present: Whether it is still there, and not being removed.
     """
 
     id: str
