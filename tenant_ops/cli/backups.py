@@ -4,7 +4,8 @@ Here: that. Not here: restoring them (`backup_restore.py`), which there are (`ba
 kept (`backup_retention.py`).
 """
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +18,11 @@ from tenant_ops.cli.running import (
     run,
     show_plans,
 )
-from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.errors import InputError, TenantOpsError
+
+if TYPE_CHECKING:
+    from tenant_ops.backups import BackupPlan
+    from tenant_ops.tenants import Tenant
 
 app = typer.Typer(help="Take, list, verify and restore backups.", invoke_without_command=True)
 
@@ -62,8 +67,9 @@ def backup(
 
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
-        plans = [
-            plan_backup(
+
+        def plan(tenant: "Tenant") -> "BackupPlan":
+            return plan_backup(
                 fleet,
                 tenant,
                 backup_type=backup_type,
@@ -74,13 +80,13 @@ def backup(
                 archive_format=archive_format,
                 measure=measure,
             )
-            for tenant in chosen
-        ]
+
         if dry_run:
-            show_plans(plans, as_json=as_json, title="backup: plan")
+            show_plans([plan(tenant) for tenant in chosen], as_json=as_json, title="backup: plan")
             return
+        planned = _first(plan, chosen)
         config = {"compression": compression, "encryption": encryption, "archive_format": archive_format}
-        config |= {"output_path": plans[0].store} if output_path else {}
+        config |= {"output_path": planned.store} if output_path else {}
         config |= {} if compression_level is None else {"compression_level": compression_level}
         full = backup_type == "full"
         config |= {} if full else {"backup_type": backup_type, "measure": measure}
@@ -92,3 +98,17 @@ def backup(
             config={"ops": {f"backups__{'full' if full else 'incremental'}": {"config": config}}},
             command=as_typed(context),
         )
+
+
+def _first(plan: Callable[["Tenant"], "BackupPlan"], tenants: Sequence["Tenant"]) -> "BackupPlan":
+    """The first plan that can be made: what is wrong with the flags is so for every tenant, and said at once.
+
+    What is wrong with one tenant is told by the run, which backs up the others.
+    """
+    refused: list[TenantOpsError] = []
+    for tenant in tenants:
+        try:
+            return plan(tenant)
+        except TenantOpsError as error:
+            refused.append(error)
+    raise refused[0]

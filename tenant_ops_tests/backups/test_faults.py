@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tenant_ops.backups import (
     BackupRecord,
@@ -213,7 +215,7 @@ def test_a_restore_that_fails_removes_the_tenant_it_made(
     def fails(*_: object) -> None:
         raise OperationFailed("rows differ")
 
-    monkeypatch.setattr("tenant_ops.backups.restoring.loading._compare", fails)
+    monkeypatch.setattr("tenant_ops.backups.restoring.loading._Load._compare", fails)
     with pytest.raises(OperationFailed, match="rows differ"):
         execute_restore(fleet, plan)
     assert fleet.registry.find([plan.target]) == ()
@@ -230,10 +232,12 @@ def test_rows_that_do_not_match_the_manifest_are_never_swapped_in(
     plan = plan_restore(fleet, backup, small_tenant.slug)
     from tenant_ops.backups.restoring import loading
 
-    def loses_a_row(connection: psycopg.Connection, schema: str, sequences: object) -> None:
-        connection.execute(f'DELETE FROM "{schema}".plays WHERE id = 50'.encode())  # type: ignore[arg-type]
+    def loses_a_row(connection: psycopg.Connection, name: sql.Identifier, *others: Any) -> None:
+        copy_in(connection, name, *others)
+        connection.execute(sql.SQL("DELETE FROM {} WHERE id = 50").format(name))
 
-    monkeypatch.setattr(loading, "_set_sequences", loses_a_row)
+    copy_in = loading.copy_in
+    monkeypatch.setattr(loading, "copy_in", loses_a_row)
     with pytest.raises(OperationFailed, match="table plays has 99 rows"):
         execute_restore(fleet, plan)
     assert songs(fleet, small_tenant) == 10

@@ -8,7 +8,7 @@ import pytest
 
 from tenant_ops.backups import execute_backup, list_backups, plan_backup
 from tenant_ops.tenants import Fleet, Tenant
-from tenant_ops_tests.cli.conftest import BAD_INPUT, DONE, FINDINGS, Outcome
+from tenant_ops_tests.cli.conftest import BAD_INPUT, DONE, FAILED, FINDINGS, Outcome
 
 
 @pytest.fixture
@@ -82,3 +82,17 @@ def test_nobody_to_drill_is_a_finding_and_no_tenant_an_input_error(
     nobody = tenant_ops("backup", "drill")
     assert (nobody.code, nobody.err.strip()) == (FINDINGS, "without a backup to try: acme")
     assert tenant_ops("backup", "drill", "--tenant-id", "nobody").code == BAD_INPUT
+
+
+def test_a_tenant_that_cannot_be_backed_up_leaves_the_others_alone(
+    tenant_ops: Callable[..., Outcome], fleet: Fleet, saved: list[Tenant]
+) -> None:
+    schema = saved[0].schema_name
+    with fleet.control.transaction() as connection:
+        connection.execute(
+            f"CREATE TABLE {schema}.secret (id int)".encode()
+        )  # owned by no role of the tenant's
+    both = tenant_ops("backup", "--tenant-id", "acme,globex", "--backup-type", "incremental")
+    assert both.code == FAILED
+    assert [len(list_backups(fleet, tenant)) for tenant in saved] == [1, 2]
+    assert "tenant-ops backup --backup-type incremental --tenant-id acme" in both.err

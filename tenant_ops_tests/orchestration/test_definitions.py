@@ -101,7 +101,8 @@ def test_assets_stay_thin(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_modules_say_what_they_are_and_stay_readable(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= MOST_MODULE_LINES
+    if path.parent.name != "shipped":  # goes into backups as one file
+        assert len(text.splitlines()) <= MOST_MODULE_LINES
     assert ast.get_docstring(ast.parse(text)), "a module opens with what belongs in it"
 
 

@@ -160,7 +160,7 @@ class Packed:
         if self.format in ("zip", "tar"):
             return file
         codec = "gzip" if self.format == "tar.gz" else "zstd"
-        return io.BufferedReader(Inflated(file, self.file, codec, framed(file, codec)), 1 << 16)
+        return io.BufferedReader(Inflated(file, self.file, codec, framed(file, self.file, codec)), 1 << 16)
 
 
 def container_in(files: Files, backup_id: str) -> Container:

@@ -184,8 +184,12 @@ class Inflated(io.RawIOBase):
         return True
 
 
-def framed(file: BinaryIO, codec: Literal["gzip", "zstd"]) -> Iterator[Frame]:
-    """The frames of a compressed file."""
+def framed(file: BinaryIO, name: str, codec: Literal["gzip", "zstd"]) -> Iterator[Frame]:
+    """The frames of a compressed file.
+
+    Raises:
+        DamagedBackup: a frame of this project is longer than what is there, or says it is nothing.
+    """
     mark = GZIP_FRAME if codec == "gzip" else ZSTD_FRAME
     end = file.seek(0, os.SEEK_END)
     at = 0
@@ -198,8 +202,8 @@ def framed(file: BinaryIO, codec: Literal["gzip", "zstd"]) -> Iterator[Frame]:
         packed, size = FRAME_LENGTHS.unpack(head[len(mark) :])
         begin = at if codec == "gzip" else at + len(head)
         if not 0 < packed <= end - begin or size > 1 << 62:
-            yield Frame(at, end - at, None)
-            return
+            # A cut inside the checksum of the last frame decompresses all the same: the lengths tell it.
+            raise DamagedBackup("it was cut short.", where=name)
         yield Frame(begin, packed, size)
         at = begin + packed
 

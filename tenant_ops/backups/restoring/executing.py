@@ -257,7 +257,8 @@ def _replace_content(
             seconds = perf_counter() - clock
 
         def also(connection: psycopg.Connection) -> None:
-            _forget_later_loads(connection, tenant, work, loaded)
+            own = str(tenant.id) == work.archive.header.tenant_id
+            swapping.forget_later_loads(connection, tenant, loaded.reached if own else None)
             with fleet.control_within(tenant, connection) as control:
                 version = work.link.manifest.tenant.get("version")
                 fleet.registry.put_back(control, tenant, version=version, config=work.config.config)
@@ -327,18 +328,6 @@ def _journal(fleet: Fleet, tenant: Tenant, *, followed: bool) -> tuple[tuple[str
         return (), follow_again(fleet, tenant, was_followed=followed)
     except OperationFailed as error:
         return (f"the journal does not follow the restored tables yet: {error}",), "it does not follow"
-
-
-def _forget_later_loads(connection: psycopg.Connection, tenant: Tenant, work: _Work, loaded: Loaded) -> None:
-    """The ledger of loads must not claim files whose rows the restored content does not have."""
-    ledger = sql.Identifier(tenant.stage_schema, "load")
-    if str(tenant.id) == work.archive.header.tenant_id:
-        connection.execute(
-            sql.SQL("DELETE FROM {} WHERE state = 'merged' AND finished_at > %s").format(ledger),
-            (loaded.reached,),
-        )
-    else:
-        connection.execute(sql.SQL("DELETE FROM {} WHERE state = 'merged'").format(ledger))
 
 
 def note_restore(

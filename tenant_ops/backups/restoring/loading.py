@@ -123,12 +123,11 @@ class _Load:
         with self._transaction(self.connections[0]) as connection:
             run_all(connection, first, self.names)
             trees = _trees(connection, self.schema)
-        tasks = [*self._filling(), *self._comparing()]
-        if self.complete:
-            tasks += [
-                Task(partial(self._make, unit.statements), unit.changes, unit.reads)
-                for unit in units(later, self.names, trees)
-            ]
+        made = units(later, self.names, trees) if self.complete else []
+        making = [Task(partial(self._make, unit.statements), unit.changes, unit.reads) for unit in made]
+        # Comparing fills the time in which a session has no table of its own to build an index on.
+        at = next((at for at, unit in enumerate(made) if not unit.is_of_one_table), len(made))
+        tasks = [*self._filling(), *making[:at], *self._comparing(), *making[at:]]
         run_tasks(self.connections, tasks)
         if self.complete:
             with self._transaction(self.connections[0]) as connection:

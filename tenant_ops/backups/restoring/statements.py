@@ -50,6 +50,11 @@ class Unit:
     changes: frozenset[str] | None = None
     reads: frozenset[str] = frozenset()
 
+    @property
+    def is_of_one_table(self) -> bool:
+        """Whether it waits for no more than one table and its tree."""
+        return self.changes is not None and self.statements[0].kind != "foreign key"
+
 
 def read_statements(archive: Archive) -> tuple[Statement, ...]:
     """The definition a backup holds."""

@@ -314,3 +314,20 @@ def _comment_of(connection: psycopg.Connection, schema: str) -> str | None:
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (schema,)
     ).fetchone()
     return row[0] if row else None
+
+
+def forget_later_loads(connection: psycopg.Connection, tenant: Tenant, reached: str | None) -> None:
+    """The ledger of loads must not claim files whose rows the restored content does not have.
+
+    Args:
+        connection: In the transaction of the exchange.
+        tenant: The restored one.
+        reached: The moment of the content, ISO 8601; None when it is another tenant's.
+    """
+    ledger = sql.Identifier(tenant.stage_schema, "load")
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {} WHERE state = 'merged' AND (%(at)s::timestamptz IS NULL OR finished_at > %(at)s)"
+        ).format(ledger),
+        {"at": reached},
+    )
