@@ -3,8 +3,8 @@
 - `full`: one tenant of five tables and two million rows (some 600 MB of COPY text): an encrypted full
   backup at the default codec and at zstd level 3, against `pg_dump -Fc` of the same schema, and against
   `pg_dump -Fc -Z0 | zstd -1 | openssl enc -aes-256-ctr`, the pipe people build by hand.
-- `restore`: that backup into another tenant, against `pg_restore -j2` of a directory dump into an empty
-  database.
+- `restore`: that backup over another tenant and as a new one, against `pg_restore -j2` of a directory dump
+  into an empty database.
 - `small`: tenants of twelve small tables, one after the other, while the fleet grows.
 - `chain`: incrementals of one of these, idle and after changes, against a full backup of it.
 
@@ -164,9 +164,9 @@ def _backup(environment: dict[str, str], level: int | None) -> int:
     return report.stored_bytes
 
 
-def _restore(environment: dict[str, str], backup_id: str) -> int:
+def _restore(environment: dict[str, str], backup_id: str, slug: str) -> int:
     fleet = Fleet.open(Settings.load(environment))
-    report = execute_restore(fleet, plan_restore(fleet, find_backup(fleet, backup_id), "restored"))
+    report = execute_restore(fleet, plan_restore(fleet, find_backup(fleet, backup_id), slug))
     fleet.close()
     return report.raw_bytes
 
@@ -235,31 +235,41 @@ def bench_restore(
     def theirs() -> Cost:
         return _program([programs / "pg_restore", "-j2", "--no-owner", "--no-acl", "-d", other, folder])
 
-    pairs: list[tuple[Cost, Cost]] = []
-    for _ in range(rounds):
+    costs: list[tuple[Cost, Cost, Cost]] = []
+    for number in range(rounds):
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
             connection.execute("CREATE DATABASE restored")
             connection.execute("CHECKPOINT")
-        pairs.append((meter(lambda: _ours(_restore, environment, backup_id)), meter(theirs)))
-    mine, peer = (_typical([pair[side] for pair in pairs]) for side in (0, 1))
-    print(f"restore: {mine.wall:.2f} s, {mine.cpu:.2f} CPU s, peak {mine.memory:.0f} MB")
-    print(f"pg_restore -j2: {peer.wall:.2f} s, {peer.cpu:.2f} CPU s")
+        costs.append(
+            (
+                meter(lambda: _ours(_restore, environment, backup_id, "restored")),
+                meter(lambda number=number: _ours(_restore, environment, backup_id, f"beside_{number}")),
+                meter(theirs),
+            )
+        )
+    over, beside, peer = (_typical([each[side] for each in costs]) for side in range(3))
+    for name, cost in (("over a tenant", over), ("as a new one", beside), ("pg_restore -j2", peer)):
+        print(
+            f"restore, {name:15} {cost.wall:6.2f} s {cost.cpu:6.2f} CPU s {cost.memory or 0:5.0f} MB; "
+            f"{cost.wall / peer.wall:.2f}x wall (aim 0.8), {cost.cpu / peer.cpu:.2f}x CPU"
+        )
     print(
-        f"against pg_restore -j2: {mine.wall / peer.wall:.2f}x wall (aim 0.8), {mine.cpu / peer.cpu:.2f}x CPU"
-    )
-    print(
-        "Ours also authenticates the archive, copies the live content first, reads every row back and swaps."
+        "Ours also authenticates the archive, reads every row back, and copies the content it replaces first."
     )
 
 
-def small_tables() -> bytes:
-    """What a small tenant holds beside the tables it is provisioned with."""
-    return ";".join(
-        f"CREATE TABLE small_{n} (id bigint PRIMARY KEY, name text, at timestamptz DEFAULT now());"
-        f"INSERT INTO small_{n} (id, name) SELECT g, 'row ' || g FROM generate_series(1, 20) g"
-        for n in range(SMALL_TABLES)
-    ).encode()
+def small_tables(fleet: Fleet) -> bytes:
+    """What a small tenant holds instead of the tables it is provisioned with."""
+    shipped = ", ".join(fleet.catalog.names)
+    return (
+        f"DROP TABLE {shipped}; ".encode()
+        + ";".join(
+            f"CREATE TABLE small_{n} (id bigint PRIMARY KEY, name text, at timestamptz DEFAULT now());"
+            f"INSERT INTO small_{n} (id, name) SELECT g, 'row ' || g FROM generate_series(1, 20) g"
+            for n in range(SMALL_TABLES)
+        ).encode()
+    )
 
 
 def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
@@ -271,7 +281,7 @@ def bench_small(fleet: Fleet, sizes: Sequence[int]) -> None:
             provision(fleet, slug)
             if made >= size - WINDOW:
                 with fleet.session(fleet.registry.get(slug)) as connection:
-                    connection.execute(small_tables())
+                    connection.execute(small_tables(fleet))
             made += 1
         times = []
         for number in range(max(0, size - WINDOW), size):
@@ -286,7 +296,7 @@ def bench_chain(fleet: Fleet, meter: Meter, rounds: int) -> None:
     provision(fleet, "chained")
     tenant = fleet.registry.get("chained")
     with fleet.session(tenant) as connection:
-        connection.execute(small_tables())
+        connection.execute(small_tables(fleet))
     execute_backup(fleet, plan_backup(fleet, tenant, backup_type="incremental"))  # installs the journal
     cases = (
         ("full", "full", ""),

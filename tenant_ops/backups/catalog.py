@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from tenant_ops.audit import record as record_event
-from tenant_ops.backups.containers import Container
+from tenant_ops.backups.containers import PACKED, Container
 from tenant_ops.backups.crypto import DamagedBackup
 from tenant_ops.backups.keys import key_finder
 from tenant_ops.backups.layout import COMPLETE
@@ -111,6 +111,7 @@ def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
         DamagedBackup: there is one at the path, but it is not what was written.
     """
     if "://" in reference or Path(reference).expanduser().exists():
+        _refuse_folder_of_backups(Path(reference).expanduser())
         return _at(fleet, container_at(reference))
     with fleet.control.transaction() as connection:
         rows = _select(connection, "starts_with(id, %(id)s)", id=reference)
@@ -123,6 +124,22 @@ def find_backup(fleet: Fleet, reference: str) -> BackupRecord:
         f"there is no backup {reference!r}.",
         fix="See `tenant-ops backup list`; for one that is not in the catalog give its path.",
     )
+
+
+def _refuse_folder_of_backups(path: Path) -> None:
+    """Whoever named the store, or a tenant's folder in it, is told what lies there."""
+    if not path.is_dir() or (path / COMPLETE).exists():
+        return
+    complete = {
+        mark.parent for pattern in (f"*/{COMPLETE}", f"*/*/{COMPLETE}") for mark in path.glob(pattern)
+    }
+    packed = {file for kind in PACKED for level in ("*", "*/*") for file in path.glob(f"{level}.{kind}")}
+    if found := sorted(complete | packed, key=lambda backup: backup.name):
+        raise InputError(
+            f"this is no backup but a folder that holds {len(found)}.",
+            where=str(path),
+            fix=f"Name one of them; the newest is {found[-1]}",
+        )
 
 
 def open_backup(fleet: Fleet, backup: BackupRecord) -> Archive:

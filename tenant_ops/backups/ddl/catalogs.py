@@ -214,12 +214,17 @@ ORDER BY i.inhrelid, i.inhseqno
 """
 
 # Collations of the operating system and of ICU come with a server, but not with every server.
+# OFFSET 0 keeps the last condition out of the inner query. Where the catalogs have no statistics yet, it
+# would seem to leave three rows of pg_depend, which are in fact all of the database: 0.3 s with 400 tenants.
 DEPENDENCIES = """
 SELECT o.catalog, o.id AS objid, d.refclassid::regclass::text AS refcatalog, d.refobjid, d.deptype,
        COALESCE(NULLIF(t.typelem, 0), NULLIF(g.rngtypid, 0), 0) AS element, t.typrelid AS row_of,
        e.extname AS extension
 FROM unnest(%(catalogs)s::text[], %(ids)s::oid[]) AS o(catalog, id)
-JOIN pg_depend d ON d.classid = o.catalog::regclass AND d.objid = o.id
+CROSS JOIN LATERAL (
+    SELECT refclassid, refobjid, deptype FROM pg_depend
+    WHERE classid = o.catalog::regclass AND objid = o.id OFFSET 0
+) d
 LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
 LEFT JOIN pg_range g ON d.refclassid = 'pg_type'::regclass AND g.rngmultitypid = d.refobjid
 LEFT JOIN pg_depend x ON x.classid = d.refclassid AND x.objid = d.refobjid AND x.objsubid = 0

@@ -182,9 +182,11 @@ WITH members AS (
     FROM (SELECT to_regclass(%(journal)s)::oid AS oid) j
     UNION ALL SELECT concat_ws(' ', 'table', r.oid, r.relname) FROM relations r
     UNION ALL SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.xmin)
-    FROM pg_attribute a
-    WHERE a.attnum > 0 AND (a.attrelid IN (SELECT oid FROM relations)
-                            OR a.attrelid IN (SELECT typrelid FROM types WHERE typrelid <> 0))
+    FROM (SELECT oid FROM relations UNION SELECT typrelid FROM types WHERE typrelid <> 0) r
+    CROSS JOIN LATERAL (
+        -- OFFSET 0: else all columns of the database are read where the catalogs have no statistics yet.
+        SELECT attrelid, attnum, xmin FROM pg_attribute WHERE attrelid = r.oid AND attnum > 0 OFFSET 0
+    ) a
     UNION ALL SELECT concat_ws(' ', 'label', e.oid, e.xmin)
     FROM pg_enum e WHERE e.enumtypid IN (SELECT oid FROM types)
     UNION ALL SELECT concat_ws(' ', 'parent', i.inhrelid, i.inhparent, i.xmin)

@@ -312,7 +312,10 @@ def preview_merge(
     archive, _ = _open_planned(fleet, replace(plan, fresh_backup=False), progress)
     check_chain(archive)
     plan = replace(plan, until=LAST_TICK) if plan.fresh_backup else plan
-    with fleet.lock(tenant, "look at a restore"):
+    with (
+        in_sentences(tenant.slug, "comparing with the backup", "Plan again."),
+        fleet.lock(tenant, "look at a restore"),
+    ):
         swapping.finish_interrupted(fleet, tenant)
         names = swapping.names_of_swap(fleet, tenant, fleet.clock())
         beside = loaded_beside(fleet, tenant, plan, archive, names.new_schema, progress, complete=False)

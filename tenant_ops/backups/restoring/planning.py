@@ -85,7 +85,7 @@ def plan_restore(
         encrypted=backup.encrypted,
         type=backup.type,
         taken_at=manifest.taken_at,
-        tables=tuple((table.name, -1 if table.rows is None else table.rows) for table in manifest.tables),
+        tables=tuple((table.name, table.rows) for table in manifest.tables),
         rows=manifest.rows,
         files=0 if mode == TABLES else link.manifest.files,
         raw_bytes=raw_bytes,

@@ -39,7 +39,7 @@ class RestorePlan:
         source: The tenant the backup is of.
         mode: `replace` the content of an existing tenant, make a `new` one, bring `tables` back to what they
             were, or `merge` the backup into what is there.
-        tables: Name and rows; -1 where only the restore will tell.
+        tables: Name and rows; None where only the restore will tell.
         files: In the backup.
         raw_bytes: What is read, before compression, journal included.
         replaces_rows: Estimated rows of the target that would be set aside.
@@ -73,7 +73,7 @@ class RestorePlan:
     encrypted: bool
     type: BackupType
     taken_at: str
-    tables: tuple[tuple[str, int], ...]
+    tables: tuple[tuple[str, int | None], ...]
     rows: int
     files: int
     raw_bytes: int

@@ -11,10 +11,17 @@ import psycopg
 
 from tenant_ops.platform.errors import OperationFailed, first_line
 
+_AGAIN = "Restore again: what this one left is cleared away, or finished if it got to its end."
+
 
 @contextmanager
-def in_sentences(target: str) -> Generator[None]:
+def in_sentences(target: str, what: str = "the restore", fix: str = _AGAIN) -> Generator[None]:
     """Errors of the server in this block name the tenant and tell what is left.
+
+    Args:
+        target: The tenant.
+        what: What was being done.
+        fix: What there is to do now.
 
     Raises:
         OperationFailed: the server refused something, ended a session, or went away.
@@ -24,9 +31,9 @@ def in_sentences(target: str) -> Generator[None]:
             yield
         except psycopg.Error as error:
             raise OperationFailed(
-                f"the restore was broken off by the database: {first_line(error)}.",
+                f"{what} was broken off by the database: {first_line(error)}.",
                 where=f"tenant {target}",
-                fix="Restore again: what this one left is cleared away, or finished if it got to its end.",
+                fix=fix,
             ) from error
 
 

@@ -16,9 +16,12 @@ from tenant_ops.backups.journal import health, install
 from tenant_ops.backups.restoring import swapping
 from tenant_ops.backups.restoring.merging import take_back_merge
 from tenant_ops.backups.restoring.reports import UndoReport
+from tenant_ops.backups.restoring.sentences import in_sentences
 from tenant_ops.backups.restoring.swapping import MERGED, names_like, names_of_swap
 from tenant_ops.platform.errors import InputError
 from tenant_ops.tenants import Fleet, Tenant
+
+_LOOK = "Look which content is live before you undo again: undoing twice is back where it was."
 
 
 def undo_restore(fleet: Fleet, tenant: Tenant) -> UndoReport:
@@ -30,9 +33,10 @@ def undo_restore(fleet: Fleet, tenant: Tenant) -> UndoReport:
 
     Raises:
         InputError: nothing is set aside, or the merged tables have other columns now.
-        OperationFailed: a session kept the tables locked for a minute; nothing was changed.
+        OperationFailed: a session kept the tables locked for a minute, and nothing was changed; or the server
+            ended the session.
     """
-    with fleet.lock(tenant, "undo restore"):
+    with in_sentences(tenant.slug, "taking back the restore", _LOOK), fleet.lock(tenant, "undo restore"):
         swapping.finish_interrupted(fleet, tenant)
         with fleet.database(tenant).transaction() as connection:
             found = swapping.set_aside(connection, tenant)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
 from tenant_ops.audit import history
@@ -21,7 +22,7 @@ from tenant_ops.backups import (
     undo_restore,
 )
 from tenant_ops.backups.restoring import executing, loading, merged_files, merging, swapping, undoing
-from tenant_ops.platform.errors import TenantBusy
+from tenant_ops.platform.errors import OperationFailed, TenantBusy
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, State, Tenant
 from tenant_ops.tenants.registry import Registry
@@ -249,3 +250,22 @@ def test_neither_a_second_restore_nor_a_backup_gets_in_while_one_restores(
             undoing.undo_restore(fleet, small_tenant)
         assert content(fleet, small_tenant) == (10, "changed")
     assert content(fleet, small_tenant) == (100, "one")
+
+
+def test_a_session_that_is_ended_while_a_restore_is_taken_back_is_a_sentence(
+    fleet: Fleet, small_tenant: Tenant, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = take(small_tenant)
+    run_sql(fleet, small_tenant, "DELETE FROM plays WHERE id > 10")
+    execute_restore(fleet, plan_restore(fleet, backup, small_tenant.slug))
+
+    def ended(connection: psycopg.Connection, *_: object) -> None:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(swapping, "comment", ended)
+    with pytest.raises(OperationFailed, match="taking back the restore was broken off by the database"):
+        undo_restore(fleet, small_tenant)
+    assert songs(fleet, small_tenant) == 100
+    monkeypatch.undo()
+    undo_restore(fleet, small_tenant)
+    assert songs(fleet, small_tenant) == 10
