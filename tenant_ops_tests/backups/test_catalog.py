@@ -81,10 +81,12 @@ def test_a_directory_without_its_completion_is_no_backup(
 def test_who_names_a_folder_of_backups_is_told_what_lies_there(
     fleet: Fleet, small_tenant: Tenant, take: Take, archive_format: str, levels: int
 ) -> None:
-    taken = [Path(take(small_tenant, archive_format=archive_format).path) for _ in range(2)]
+    folder = Path(take(small_tenant, archive_format=archive_format).path).parents[levels - 1]
     with pytest.raises(InputError, match=r"folder that holds \d+") as refusal:
-        find_backup(fleet, str(taken[0].parents[levels - 1]))
-    assert Path(str(refusal.value.fix).rpartition(" ")[2]) in taken
+        find_backup(fleet, str(folder))
+    named = str(refusal.value.fix).rpartition(" ")[2]
+    assert folder in Path(named).parents
+    assert find_backup(fleet, named).path == named
 
 
 def test_a_backup_is_found_by_id_by_its_beginning_and_by_path(
