@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from tenant_ops.platform.control_plane.upgrade import ensure_control_plane
 from tenant_ops.platform.database import Database
-from tenant_ops.platform.embedded import postgres
+from tenant_ops.platform.embedded import postgres, stop
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops_tests.platform.key_server import running
@@ -43,22 +43,21 @@ def session_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
 @pytest.fixture(scope="session")
 def postgres_url(session_home: Path) -> str:
     """The session's Postgres server, with a template database that holds an empty control plane."""
-    url = postgres(session_home)
-    with FileLock(session_home / "template.lock"), psycopg.connect(url, autocommit=True) as connection:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone()
-        if known is None:
-            # The tests kill processes, not the machine: what they prove does not rest on fsync.
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"{TEMPLATE}_draft")))
-            draft = Database(at_database(url, f"{TEMPLATE}_draft"))
+    with FileLock(session_home / "template.lock"):
+        url = postgres(session_home)
+        if not (session_home / "made").exists():
+            with psycopg.connect(url, autocommit=True) as connection:
+                # The tests kill processes, not the machine: what they prove does not rest on fsync.
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                # As servers are when nobody changed them; tests of exact moments have a server of their own.
+                connection.execute("ALTER SYSTEM SET track_commit_timestamp = off")
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+            draft = Database(at_database(url, TEMPLATE))
             ensure_control_plane(draft)
             draft.close()
-            connection.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                    sql.Identifier(f"{TEMPLATE}_draft"), sql.Identifier(TEMPLATE)
-                )
-            )
+            stop(session_home)
+            url = postgres(session_home)
+            (session_home / "made").touch()
     return url
 
 

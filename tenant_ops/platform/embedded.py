@@ -36,6 +36,7 @@ SETTINGS = {
     "max_locks_per_transaction": "256",  # a dump or a fleet migration locks every table of many schemas
     "max_wal_size": "4GB",  # bulk loads would otherwise force a checkpoint every 1 GB
     "checkpoint_timeout": "15min",
+    "track_commit_timestamp": "on",  # a tenant can be restored to any moment, not only to those of backups
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",

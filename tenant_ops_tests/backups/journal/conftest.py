@@ -19,7 +19,7 @@ from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops_tests.backups.journal.chains import Chain
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-# What an operator of a server would have to set, and restart it for.
+# What an operator of a server of their own would have to set, and restart it for.
 COMMIT_TIMES = ("track_commit_timestamp = on", "max_prepared_transactions = 20", "fsync = off")
 
 
