@@ -197,7 +197,7 @@ def _cell(value: Any) -> str:
         case list():
             return ", ".join(str(item) for item in value[:20]) + (" ..." if len(value) > 20 else "") or "-"
         case str() if _MOMENT.match(value):
-            return f"{value[:10]} {value[11:16]}Z" if value.endswith("+00:00") else value
+            return f"{value[:10]} {value[11:19]}Z" if value.endswith("+00:00") else value
         case _:
             return _plain(str(value))
 
