@@ -1,4 +1,4 @@
-"""Faults planted one by one in a sound tenant: each is found by its rule with its rows, and nothing else is."""
+"""Faults planted one by one in a sound tenant: each is found by its rule with its rows, and no other is."""
 
 import pytest
 
