@@ -35,11 +35,13 @@ from tenant_ops.validation.rules import (
     rule,
 )
 from tenant_ops.validation.run import execute_validation, plan_validation
+from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
 __all__ = [
     "LEVELS",
     "SEVERITIES",
     "Analyze",
+    "Estimate",
     "Evidence",
     "Finding",
     "FixOutcome",
@@ -52,6 +54,8 @@ __all__ = [
     "Rewrite",
     "Rows",
     "Rule",
+    "Sampled",
+    "Sampling",
     "Severity",
     "Sighting",
     "Unchecked",

@@ -10,11 +10,12 @@ ones. Where fewer than half of the rules could be checked and nothing was found,
 100; a tenant's is unknown when that of a level asked for is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import floor, prod
 
 from tenant_ops.validation.rules import SEVERITIES, Level, Rule, Severity
+from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
 PENALTY: dict[Severity, float] = {"critical": 0.5, "error": 0.12, "warning": 0.03, "info": 0.0}
 CRITICAL_CAP = 49
@@ -30,6 +31,8 @@ class ValidationPlan:
         auto_fix: Whether safe fixes are applied afterwards.
         statement_timeout_s: Longest single query in seconds.
         samples: Most keys named per finding.
+        trust_constraints: Whether rules that a sound constraint makes hold are taken to hold.
+        sampling: When a part of a table is read; None: never.
     """
 
     tenant: str
@@ -40,6 +43,8 @@ class ValidationPlan:
     auto_fix: bool
     statement_timeout_s: float
     samples: int
+    trust_constraints: bool = True
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,10 @@ class Finding:
     Attributes:
         key: Names this problem for as long as it lasts: rule and subject.
         subject: What is wrong: `tracks.isrc`, `role t_..._app`.
-        count: Rows or objects concerned.
+        count: Rows or objects concerned; those seen, where a part of the table was looked at.
         sample: Some of the rows, by key; personal data is masked.
         fixable: Whether a safe fix is offered.
+        estimate: How many rows the whole table has, where a part of it was looked at.
     """
 
     key: str
@@ -65,6 +71,7 @@ class Finding:
     sample: tuple[str, ...]
     remediation: str
     fixable: bool = False
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class Outcome:
         failed: Rules that found something.
         worst: The gravest severity found.
         rows: Rows of the dataset, where they were counted.
+        vouched: Of the checked rules, those that a sound constraint makes hold.
+        sampled: Of the checked rules, those checked on a part of the rows.
     """
 
     name: str
@@ -98,6 +107,8 @@ class Outcome:
     failed: int
     worst: Severity | None
     rows: int | None = None
+    vouched: int = 0
+    sampled: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,7 @@ class ValidationReport:
         explanation: Why the score is what it is, one line per broken rule.
         fixes: What auto-fix did, when it was asked for; findings are those left afterwards.
         seconds: Wall-clock time.
+        sampled: Rules that found nothing in the part of a huge table they were checked on.
     """
 
     tenant: str
@@ -197,6 +209,7 @@ class ValidationReport:
     fixes: FixReport | None
     started_at: str
     seconds: float
+    sampled: tuple[Sampled, ...] = ()
 
     def found(self, *severities: Severity) -> tuple[Finding, ...]:
         """The findings of these severities."""
@@ -234,9 +247,16 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def outcome(
-    name: str, rules: list[Rule], unchecked: set[str], findings: list[Finding], rows: int | None = None
+    name: str,
+    rules: list[Rule],
+    unchecked: set[str],
+    findings: list[Finding],
+    rows: int | None = None,
+    vouched: Collection[str] = (),
+    sampled: Collection[str] = (),
 ) -> Outcome:
     """The outcome of the rules of one level or dataset."""
+    estimated = {finding.rule for finding in findings if finding.estimate}
     checked = sum(rule.id not in unchecked for rule in rules)
     return Outcome(
         name=name,
@@ -246,4 +266,6 @@ def outcome(
         failed=len({finding.rule for finding in findings}),
         worst=worst_first(findings)[0].severity if findings else None,
         rows=rows,
+        vouched=sum(rule.id in vouched for rule in rules),
+        sampled=sum(rule.id in sampled or rule.id in estimated for rule in rules),
     )

@@ -25,9 +25,11 @@ from tenant_ops.validation.report import (
     worst_first,
 )
 from tenant_ops.validation.rules import LEVELS, Level, Rule
+from tenant_ops.validation.sampling import Sampling
 
 STATEMENT_TIMEOUT_S = 60.0
 SAMPLES = 5
+HUGE_TABLES = Sampling()
 
 
 def plan_validation(
@@ -39,6 +41,8 @@ def plan_validation(
     auto_fix: bool = False,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
     samples: int = SAMPLES,
+    trust_constraints: bool = True,
+    sampling: Sampling | None = HUGE_TABLES,
 ) -> ValidationPlan:
     """Look at which rules would be checked on the tenant, changing nothing.
 
@@ -50,6 +54,9 @@ def plan_validation(
         auto_fix: Whether to apply the safe fixes and validate again.
         statement_timeout_s: Longest single query in seconds.
         samples: Most rows named per finding.
+        trust_constraints: Whether a NOT NULL, CHECK or unique constraint that is sound is believed, or its
+            rows are read all the same (`vouching.py`). Foreign keys are never believed.
+        sampling: When a part of a table is read (`sampling.py`); None: never.
 
     Raises:
         InputError: a level is unknown, or two rules share an id.
@@ -68,6 +75,8 @@ def plan_validation(
         auto_fix=auto_fix,
         statement_timeout_s=statement_timeout_s,
         samples=samples,
+        trust_constraints=trust_constraints,
+        sampling=sampling,
     )
 
 
@@ -110,6 +119,7 @@ def execute_validation(fleet: Fleet, plan: ValidationPlan) -> ValidationReport:
         fixes=fixes,
         started_at=started_at.isoformat(),
         seconds=round(perf_counter() - clock, 4),
+        sampled=tuple(examined.sampled),
     )
 
 
@@ -123,18 +133,28 @@ def _examine(fleet: Fleet, tenant: Tenant, plan: ValidationPlan) -> Examined:
     for rules in groups.values():
         with fleet.session(tenant, "owner", statement_timeout_s=plan.statement_timeout_s) as connection:
             connection.execute("SET TRANSACTION READ ONLY")
-            examine(Evidence(background, connection), rules, samples=plan.samples, into=examined)
+            examine(
+                Evidence(background, connection),
+                rules,
+                samples=plan.samples,
+                into=examined,
+                trust_constraints=plan.trust_constraints,
+                sampling=plan.sampling,
+            )
     return examined
 
 
 def _level_outcomes(plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
     unchecked = {one.rule for one in examined.unchecked}
+    vouched, sampled = set(examined.vouched), {one.rule for one in examined.sampled}
     return tuple(
         outcome(
             level,
             [rule for rule in plan.rules if rule.level == level],
             unchecked,
             [finding for finding in examined.findings if finding.level == level],
+            vouched=vouched,
+            sampled=sampled,
         )
         for level in plan.types
     )
@@ -142,6 +162,7 @@ def _level_outcomes(plan: ValidationPlan, examined: Examined) -> tuple[Outcome, 
 
 def _dataset_outcomes(fleet: Fleet, plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
     unchecked = {one.rule for one in examined.unchecked}
+    vouched, sampled = set(examined.vouched), {one.rule for one in examined.sampled}
     return tuple(
         outcome(
             dataset.name,
@@ -149,6 +170,8 @@ def _dataset_outcomes(fleet: Fleet, plan: ValidationPlan, examined: Examined) ->
             unchecked,
             [finding for finding in examined.findings if finding.dataset == dataset.name],
             examined.rows.get(dataset.name),
+            vouched,
+            sampled,
         )
         for dataset in fleet.catalog
     )
