@@ -31,7 +31,7 @@ from tenant_ops.validation.report import (
     UndoReport,
     ValidationPlan,
 )
-from tenant_ops.validation.rules import Analyze, Rewrite, Rows, Rule, Where
+from tenant_ops.validation.rules import Analyze, Joined, Rewrite, Rows, Rule, Where
 
 UNDO_TABLE = "fix_undo"
 
@@ -153,7 +153,7 @@ def _counts(evidence: Evidence, dataset: Dataset, rules: dict[str, Rule]) -> dic
     own = [
         rule
         for rule in rules.values()
-        if rule.dataset == dataset.name and isinstance(rule.find, Where | Rows)
+        if rule.dataset == dataset.name and isinstance(rule.find, Where | Joined | Rows)
     ]
     examine(evidence, own, samples=0, into=examined)
     return {finding.key: finding.count for finding in examined.findings}
