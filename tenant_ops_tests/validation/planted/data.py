@@ -1,6 +1,10 @@
 """Planted faults, data level: rows that break the rules of their columns and keys."""
 
 USER = "(SELECT user_id FROM users WHERE role <> 'admin' ORDER BY user_id LIMIT 1)"
+ARTIST = "(SELECT artist_id FROM artists ORDER BY artist_id LIMIT 1)"
+FIGURE = "(SELECT day, metric FROM analytics_daily WHERE metric = 'ai_cost_usd' ORDER BY day LIMIT 1)"
+INTEGRATION = "(SELECT integration_id FROM integrations ORDER BY integration_id LIMIT 1)"
+MESSAGE = "(SELECT ai_message_id FROM ai_messages ORDER BY ai_message_id LIMIT 1)"
 TRACK = "(SELECT track_id FROM tracks ORDER BY track_id LIMIT 1)"
 
 DATA = {
@@ -84,5 +88,87 @@ DATA = {
             "SET session_replication_role = origin",
         ],
         {"data.tracks.artist_id.orphans/tracks.artist_id": 1},
+    ),
+    "a check no old row was held to": (
+        [
+            "ALTER TABLE users DROP CONSTRAINT users_role_check",
+            f"UPDATE users SET role = 'owner' WHERE user_id = {USER}",
+            "ALTER TABLE users ADD CONSTRAINT users_role_check "
+            "CHECK (role IN ('admin', 'editor', 'viewer')) NOT VALID",
+        ],
+        {"schema.check/users.users_role_check": 1, "data.users.role.set/users.role": 1},
+    ),
+    "two of one kind and label": (
+        [
+            "ALTER TABLE integrations DROP CONSTRAINT integrations_kind_label_key",
+            f"UPDATE integrations SET (kind, label) = (SELECT kind, label FROM integrations "
+            f"ORDER BY integration_id DESC LIMIT 1) WHERE integration_id = {INTEGRATION}",
+        ],
+        {
+            "schema.unique/integrations.integrations_kind_label_key": 1,
+            "data.integrations.unique.kind_label/integrations.kind+label": 2,
+        },
+    ),
+    "read in the wrong encoding": (
+        [f"UPDATE tracks SET title = U&'Caf\\00C3\\00A9 Noir' WHERE track_id = {TRACK}"],
+        {"data.tracks.title.encoding/tracks.title": 1},
+    ),
+    "a character that was lost": (
+        [f"UPDATE ai_messages SET body = U&'Play Caf\\FFFD again' WHERE ai_message_id = {MESSAGE}"],
+        {"data.ai_messages.body.encoding/ai_messages.body": 1},
+    ),
+    "a character nobody sees": (
+        [f"UPDATE tracks SET title = U&'Golden\\200B Hour' WHERE track_id = {TRACK}"],
+        {"data.tracks.title.invisible/tracks.title": 1},
+    ),
+    "a name that turns round": (
+        [f"UPDATE users SET display_name = U&'\\202Enimda' WHERE user_id = {USER}"],
+        {"data.users.display_name.invisible/users.display_name": 1},
+    ),
+    "an accent beside its letter": (
+        [f"UPDATE tracks SET title = U&'Cafe\\0301 Noir' WHERE track_id = {TRACK}"],
+        {"data.tracks.title.composed/tracks.title": 1},
+    ),
+    "an address in capitals": (
+        [f"UPDATE users SET email = 'A.Capital@songs.example' WHERE user_id = {USER}"],
+        {"data.users.email.lowercase/users.email": 1},
+    ),
+    "one mailbox, two spellings": (
+        [
+            f"UPDATE users SET email = (SELECT upper(email) FROM users WHERE role = 'admin' "
+            f"ORDER BY user_id LIMIT 1) WHERE user_id = {USER}"
+        ],
+        {"data.users.email.lowercase/users.email": 1, "data.users.alike.email/users.email": 2},
+    ),
+    "an artist twice, written otherwise": (
+        [
+            f"UPDATE artists SET name = U&'The  B\\00E9yond' WHERE artist_id = {ARTIST}",
+            "UPDATE artists SET name = 'the BEYOND' WHERE artist_id = "
+            "(SELECT artist_id FROM artists ORDER BY artist_id DESC LIMIT 1)",
+        ],
+        {"data.artists.alike.name/artists.name": 2},
+    ),
+    "a request delivered twice": (
+        [
+            "INSERT INTO api_requests SELECT gen_random_uuid(), user_id, integration_id, method, path, "
+            "status, latency_ms, ip_address, requested_at FROM api_requests ORDER BY request_id LIMIT 1"
+        ],
+        {"data.api_requests.copies/api_requests": 2},
+    ),
+    "a time that has not come": (
+        [f"UPDATE artists SET created_at = now() + interval '1 day' WHERE artist_id = {ARTIST}"],
+        {"data.artists.created_at.past/artists.created_at": 1},
+    ),
+    "a time that never comes": (
+        [f"UPDATE analytics_daily SET computed_at = 'infinity' WHERE (day, metric) = {FIGURE}"],
+        {"data.analytics_daily.computed_at.finite/analytics_daily.computed_at": 1},
+    ),
+    "a number that is none": (
+        [f"UPDATE analytics_daily SET value = 'NaN' WHERE (day, metric) = {FIGURE}"],
+        {"data.analytics_daily.value.finite/analytics_daily.value": 1},
+    ),
+    "a document that is none": (
+        [f"""UPDATE tracks SET features = '"{{\\"tempo\\": 120}}"' WHERE track_id = {TRACK}"""],
+        {"data.tracks.features.shape/tracks.features": 1},
     ),
 }
