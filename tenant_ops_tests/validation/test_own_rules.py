@@ -149,7 +149,8 @@ def test_a_missing_table_leaves_its_own_rules_unchecked(sound: Sound) -> None:
 def test_a_missing_column_leaves_the_rules_of_the_other_columns_checked(sound: Sound) -> None:
     found = examined(*sound, "ALTER TABLE artists DROP COLUMN genre")
     left_out = {one.rule for one in found.unchecked if one.dataset == "artists"}
-    assert left_out == {f"data.artists.genre.{name}" for name in ("length", "blank", "trimmed")}
+    about_genre = ("length", "blank", "trimmed", "encoding", "invisible", "composed")
+    assert left_out == {"data.artists.copies", *(f"data.artists.genre.{name}" for name in about_genre)}
 
 
 def test_two_rules_of_one_id_are_refused(sound: Sound) -> None:
