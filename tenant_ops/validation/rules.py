@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from tenant_ops.platform.errors import InputError, TenantOpsError, first_line
 from tenant_ops.validation.evidence import Evidence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Level = Literal["schema", "data", "business", "performance", "security"]
 Severity = Literal["critical", "error", "warning", "info"]
+Trust = Literal["safe", "reviewed", "never"]
+"""Of a fix: applied by --auto-fix; only when its rule is named; not by us (dropping, masking: words alone)."""
 LEVELS: tuple[Level, ...] = get_args(Level)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
@@ -129,19 +131,74 @@ class Frame:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A fix: set a text column to an SQL expression in the rows the rule finds; earlier values are kept."""
+    """A fix: set a column to an SQL expression in the rows the rule, a `Where`, finds."""
 
     column: str
     expression: str
+    trust: ClassVar[Trust] = "safe"
+
+
+@dataclass(frozen=True)
+class FillDefault:
+    """A fix: give rows without a value the default the column has in its definition."""
+
+    column: str
+    trust: ClassVar[Trust] = "safe"
 
 
 @dataclass(frozen=True)
 class Analyze:
     """A fix: let the server take fresh statistics of the dataset; there is nothing to undo."""
 
+    trust: ClassVar[Trust] = "safe"
+
+
+@dataclass(frozen=True)
+class Reindex:
+    """A fix: rebuild the index the finding is about (`tracks.tracks_artist_id_idx`)."""
+
+    trust: ClassVar[Trust] = "safe"
+
+
+@dataclass(frozen=True)
+class AdvanceSequence:
+    """A fix: set the sequence behind the column the finding is about (`tracks.number`) past its values."""
+
+    trust: ClassVar[Trust] = "safe"
+
+
+@dataclass(frozen=True)
+class Dedupe:
+    """A fix: of rows that share these columns keep one, and lead what refers to the others to it."""
+
+    columns: tuple[str, ...]
+    trust: ClassVar[Trust] = "reviewed"
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """A fix: delete, empty or quarantine rows whose reference by these columns leads to nothing."""
+
+    columns: tuple[str, ...]
+    trust: ClassVar[Trust] = "reviewed"
+
+
+@dataclass(frozen=True)
+class Regrant:
+    """A fix: give the tenant's roles the rights and ownership provisioning gives, and take all others away."""
+
+    trust: ClassVar[Trust] = "reviewed"
+
+
+@dataclass(frozen=True)
+class Restructure:
+    """A fix: put back the constraint, index, default or NOT NULL the finding is about, as it is defined."""
+
+    trust: ClassVar[Trust] = "reviewed"
+
 
 Find = Where | Joined | Rows | Frame | Look
-Fix = Rewrite | Analyze
+Fix = Rewrite | FillDefault | Analyze | Reindex | AdvanceSequence | Dedupe | Orphans | Regrant | Restructure
 
 
 @dataclass(frozen=True)
@@ -158,7 +215,7 @@ class Rule:
         dataset: The dataset it is about; None: the tenant as a whole.
         subject: The thing within the dataset, `tracks.isrc`; empty: the dataset.
         needs: Further datasets it reads. It is left out where the catalog lacks one.
-        fix: A change that mends it without losing anything, if there is one.
+        fix: A change that mends it, if there is one; its class says how far it is trusted.
         catalog: The name of the only catalog it is meant for; None: any that has its datasets.
         origin: The function that makes it, as `module.function`; empty where a definition does.
         held_by: The constraint of the table, as kind and name, that lets no row in that breaks the rule.
