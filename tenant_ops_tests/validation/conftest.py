@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -62,8 +63,13 @@ def spoiled(sound: tuple[Fleet, Tenant]) -> Spoiled:
     return find
 
 
-def examined(fleet: Fleet, tenant: Tenant, *statements: str, rules: Sequence[Rule] | None = None) -> Examined:
-    """What rules find after the statements, in a transaction that is rolled back."""
+def examined(
+    fleet: Fleet, tenant: Tenant, *statements: str, rules: Sequence[Rule] | None = None, **manner: Any
+) -> Examined:
+    """What rules find after the statements, in a transaction that is rolled back.
+
+    `manner` is what `examine` takes besides.
+    """
     found = Examined()
     background = Background.gather(fleet, tenant)
     with (
@@ -75,7 +81,7 @@ def examined(fleet: Fleet, tenant: Tenant, *statements: str, rules: Sequence[Rul
             connection.execute(named(statement, tenant))
         connection.execute("SELECT set_config('role', %s, true)", (tenant.role("owner"),))
         chosen = shipped_rules(fleet.catalog) if rules is None else rules
-        examine(Evidence(background, connection), chosen, samples=5, into=found)
+        examine(Evidence(background, connection), chosen, samples=5, into=found, **manner)
     return found
 
 

@@ -172,3 +172,61 @@ DATA = {
         {"data.tracks.features.shape/tracks.features": 1},
     ),
 }
+
+# Which rows each case spoils, found by what was done to them rather than by the rule.
+ROWS: dict[str, dict[str, str]] = {
+    "an empty required value": {"data.users.display_name.filled": f"user_id = {USER}"},
+    "out of range": {"data.users.birth_year.range": f"user_id = {USER}"},
+    "not in the set": {"data.users.status.set": f"user_id = {USER}"},
+    "a pattern no table checks": {"data.users.country.pattern": f"user_id = {USER}"},
+    "a pattern matched by a part only": {"data.users.country.pattern": f"user_id = {USER}"},
+    "too long": {"data.artists.genre.length": "genre LIKE 'xxxxx%%'"},
+    "blanks around": {"data.tracks.title.trimmed": f"track_id = {TRACK}"},
+    "nothing but blanks": {"data.tracks.title.blank": f"track_id = {TRACK}"},
+    "times the wrong way round": {"data.users.created_at.order.last_seen_at": f"user_id = {USER}"},
+    "one key twice": {
+        "data.analytics_daily.primary_key": (
+            "(day, metric) = (SELECT day, metric FROM analytics_daily ORDER BY day, metric LIMIT 1)"
+        )
+    },
+    "one address, two accounts": {
+        "data.users.unique.email": (
+            f"user_id = {USER} OR email = (SELECT email FROM users WHERE user_id = {USER})"
+        )
+    },
+    "a reference to nothing": {"data.tracks.artist_id.orphans": f"track_id = {TRACK}"},
+    "a check no old row was held to": {"data.users.role.set": "role = 'owner'"},
+    "two of one kind and label": {
+        "data.integrations.unique.kind_label": (
+            f"integration_id = {INTEGRATION} OR integration_id = (SELECT integration_id FROM integrations "
+            "ORDER BY integration_id DESC LIMIT 1)"
+        )
+    },
+    "read in the wrong encoding": {"data.tracks.title.encoding": f"track_id = {TRACK}"},
+    "a character that was lost": {"data.ai_messages.body.encoding": f"ai_message_id = {MESSAGE}"},
+    "a character nobody sees": {"data.tracks.title.invisible": f"track_id = {TRACK}"},
+    "a name that turns round": {"data.users.display_name.invisible": f"user_id = {USER}"},
+    "an accent beside its letter": {"data.tracks.title.composed": f"track_id = {TRACK}"},
+    "an address in capitals": {"data.users.email.lowercase": f"user_id = {USER}"},
+    "one mailbox, two spellings": {
+        "data.users.email.lowercase": f"user_id = {USER}",
+        "data.users.alike.email": (
+            f"user_id IN ({USER}, (SELECT user_id FROM users WHERE role = 'admin' ORDER BY user_id LIMIT 1))"
+        ),
+    },
+    "an artist twice, written otherwise": {
+        "data.artists.alike.name": (
+            f"artist_id IN ({ARTIST}, (SELECT artist_id FROM artists ORDER BY artist_id DESC LIMIT 1))"
+        )
+    },
+    "a request delivered twice": {
+        "data.api_requests.copies": (
+            "(requested_at, path) IN (SELECT requested_at, path FROM api_requests GROUP BY 1, 2 "
+            "HAVING count(*) = 2)"
+        )
+    },
+    "a time that has not come": {"data.artists.created_at.past": f"artist_id = {ARTIST}"},
+    "a time that never comes": {"data.analytics_daily.computed_at.finite": f"(day, metric) = {FIGURE}"},
+    "a number that is none": {"data.analytics_daily.value.finite": f"(day, metric) = {FIGURE}"},
+    "a document that is none": {"data.tracks.features.shape": f"track_id = {TRACK}"},
+}
