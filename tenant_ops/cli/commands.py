@@ -21,6 +21,7 @@ from tenant_ops.cli import (
     fixtures,
     loading,
     quarantine,
+    rules,
     tenants,
 )
 from tenant_ops.cli.output import print_json, print_table
@@ -57,6 +58,7 @@ app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(rules.app, name="rules")
 app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)

@@ -50,6 +50,18 @@ def bad_frame_rows(evidence: Evidence, rule: Rule, samples: int) -> BadRows:
     return BadRows(count, keys, filled=rows > 0)
 
 
+def try_frame(evidence: Evidence, rule: Rule) -> None:
+    """Call the rule's function with the first part of the rows, or with none where there are none.
+
+    Raises:
+        Unusable: it failed, or answered with something that names no rows.
+    """
+    find, dataset = rule.find, evidence.catalog[rule.dataset or ""]
+    assert isinstance(find, Frame)
+    empty = typed_frame({one.name: arrow.array([], ARROW_TYPES[one.type]) for one in _columns(dataset, find)})
+    _judge(find, next(_parts(evidence, dataset, find), empty), rule.origin)
+
+
 def frame_query(dataset: Dataset, find: Frame) -> sql.Composed:
     """The query that reads what the function is called with.
 

@@ -10,11 +10,12 @@ transaction, declared as a cursor, which nothing but a query can be.
 
 import functools
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -73,35 +74,39 @@ class GuardedEvidence(Evidence):
 
 def guarded(rule: Rule) -> Rule:
     """The rule, with its function kept to looking; a rule that is SQL needs no guard."""
-    if not isinstance(rule.find, Look) or isinstance(rule.find.look, _Guarded):
+    if not isinstance(rule.find, Look) or rule.find.look in _GUARDED:
         return rule
-    return replace(rule, find=Look(_Guarded(rule.find.look, rule.origin)))
+    look, origin = rule.find.look, rule.origin
+
+    @functools.wraps(look)
+    def kept_to_looking(evidence: Evidence) -> Iterable[Sighting]:
+        return _look(look, origin, evidence)
+
+    _GUARDED.add(kept_to_looking)
+    return replace(rule, find=Look(kept_to_looking))
 
 
-class _Guarded:
-    """A rule's function, called with guarded evidence; what it set in its transaction is taken back."""
+_GUARDED: WeakSet[Any] = WeakSet()
 
-    def __init__(self, look: Any, origin: str) -> None:
-        functools.update_wrapper(self, look)
-        self._look, self._origin = look, origin
 
-    def __call__(self, evidence: Evidence) -> Iterable[Sighting]:
-        connection = evidence.connection
-        with connection.transaction(force_rollback=True):
-            try:
-                sightings = list(
-                    self._look(GuardedEvidence(evidence.background, Queries(connection)))  # pyright: ignore[reportArgumentType]
-                )
-            except (NotAvailable, psycopg.Error):
-                raise
-            except Exception as error:
-                raise Unusable(blame(error, self._origin)) from None
-            if connection.info.transaction_status is TransactionStatus.INERROR:
-                raise Unusable(f"{self._origin} went on after a query of its had failed.")
-        for one in sightings:
-            if not isinstance(one, Sighting):
-                raise Unusable(f"{self._origin} yielded {type(one).__name__} instead of a Sighting.")
-        return sightings
+def _look(look: Callable[[Evidence], Iterable[Sighting]], origin: str, evidence: Evidence) -> list[Sighting]:
+    """What the function sees with guarded evidence; what it set in the transaction is taken back."""
+    connection = evidence.connection
+    with connection.transaction(force_rollback=True):
+        try:
+            sightings = list(
+                look(GuardedEvidence(evidence.background, Queries(connection)))  # pyright: ignore[reportArgumentType]
+            )
+        except (NotAvailable, psycopg.Error):
+            raise
+        except Exception as error:
+            raise Unusable(blame(error, origin)) from None
+        if connection.info.transaction_status is TransactionStatus.INERROR:
+            raise Unusable(f"{origin} went on after a query of its had failed.")
+    for one in sightings:
+        if not isinstance(one, Sighting):
+            raise Unusable(f"{origin} yielded {type(one).__name__} instead of a Sighting.")
+    return sightings
 
 
 def blame(error: Exception, origin: str) -> str:

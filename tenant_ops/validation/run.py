@@ -4,7 +4,6 @@ Here: `plan_validation` and `execute_validation`. Not here: how rules are checke
 they are (`levels/`), how fixes work (`fixes.py`).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -13,7 +12,7 @@ from tenant_ops.tenants import Fleet, State, Tenant
 from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.examination import Examined, examine
 from tenant_ops.validation.fixes import execute_fixes, plan_fixes
-from tenant_ops.validation.levels import applies, shipped_rules
+from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.report import (
     FixReport,
     Outcome,
@@ -37,7 +36,7 @@ def plan_validation(
     tenant: Tenant,
     *,
     types: Sequence[str] | None = None,
-    rules: Sequence[Rule] = (),
+    rules: Sequence[Rule | str] = (),
     auto_fix: bool = False,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
     samples: int = SAMPLES,
@@ -50,7 +49,8 @@ def plan_validation(
         fleet: The fleet; its catalog says which datasets there are.
         tenant: Whose data.
         types: Levels; all five when None or empty.
-        rules: Rules of your own, beside the shipped ones.
+        rules: Rules of your own, or modules of them, beside the shipped ones, those of installed packages
+            and those of the modules in TENANT_OPS_RULES.
         auto_fix: Whether to apply the safe fixes and validate again.
         statement_timeout_s: Longest single query in seconds.
         samples: Most rows named per finding.
@@ -59,19 +59,16 @@ def plan_validation(
         sampling: When a part of a table is read (`sampling.py`); None: never.
 
     Raises:
-        InputError: a level is unknown, or two rules share an id.
+        InputError: a level is unknown, a module of rules cannot be used, or a rule of it; see `known_rules`.
     """
     levels = _levels(types)
-    known = (*shipped_rules(fleet.catalog), *(rule for rule in rules if applies(rule, fleet.catalog)))
-    twice = sorted(name for name, count in Counter(rule.id for rule in known).items() if count > 1)
-    if twice:
-        raise InputError(f"two rules have the id {twice[0]!r}.", fix="Give your rule another name.")
+    known = known_rules(fleet.catalog, fleet.settings.rules, rules)
     return ValidationPlan(
         tenant=tenant.slug,
         tenant_id=str(tenant.id),
         version=tenant.version,
         types=levels,
-        rules=tuple(rule for rule in known if rule.level in levels),
+        rules=tuple(one.rule for one in known if one.rule.level in levels),
         auto_fix=auto_fix,
         statement_timeout_s=statement_timeout_s,
         samples=samples,

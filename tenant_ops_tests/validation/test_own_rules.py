@@ -1,6 +1,7 @@
 """Rules of your own, the limits every rule runs under, and what a report may show of a row."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -163,9 +164,14 @@ def test_an_unknown_level_is_refused_with_the_known_ones(sound: Sound) -> None:
         plan_validation(*sound, types=["speed"])
 
 
-def test_a_rule_about_a_dataset_the_catalog_lacks_is_left_out(sound: Sound) -> None:
-    plan = plan_validation(*sound, rules=[broken(Where("true"), "orders")])
-    assert "business.broken" not in {one.id for one in plan.rules}
+def test_a_rule_about_a_dataset_the_catalog_lacks_is_refused(sound: Sound) -> None:
+    with pytest.raises(InputError, match=r"business\.broken.*no dataset 'orders'. It has: .*users"):
+        plan_validation(*sound, rules=[broken(Where("true"), "orders")])
+
+
+def test_a_rule_meant_for_another_catalog_is_left_out(sound: Sound) -> None:
+    elsewhere = replace(broken(Where("true"), "orders"), catalog="shop")
+    assert "business.broken" not in {one.id for one in plan_validation(*sound, rules=[elsewhere]).rules}
 
 
 def test_the_plan_is_a_printable_document(sound: Sound) -> None:

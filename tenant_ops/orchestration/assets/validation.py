@@ -1,5 +1,6 @@
 """Group `validation`: what is wrong with a tenant, level by level."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,7 @@ from tenant_ops.orchestration.checks import LEVELS, level_verdicts, validation_m
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
 from tenant_ops.tenants import Tenant
-from tenant_ops.validation import ValidationReport, execute_validation, plan_validation, save_html
+from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation, save_html
 
 VALIDATION_REPORT = dg.AssetKey("validation_report")
 
@@ -25,7 +26,7 @@ class ValidateConfig(dg.Config):
     report_folder: str = Field(default="", description="Folder for an HTML report per tenant; empty: none.")
 
 
-def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> list[dg.AssetsDefinition]:
     """The validation report of a tenant."""
 
     @tenant_asset(
@@ -44,7 +45,9 @@ def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """Findings and health score of a tenant: schema, data, business, performance, security."""
 
         def work(tenant: Tenant) -> ValidationReport:
-            plan = plan_validation(fleet, tenant, types=config.types or None, auto_fix=config.auto_fix)
+            plan = plan_validation(
+                fleet, tenant, types=config.types or None, rules=rules, auto_fix=config.auto_fix
+            )
             report = execute_validation(fleet, plan)
             if config.report_folder:
                 save_html(report, Path(config.report_folder))
