@@ -1,18 +1,19 @@
 """Validation: what is wrong with a tenant, at five levels, how bad it is, and what can safely be mended.
 
-`rules.py` says what a rule is, `levels/` holds the shipped ones, `run.py` validates a tenant, `fixes.py`
+`rules.py` says what a rule is, `levels/` holds the shipped ones, `run.py` validates a tenant, `fixing/`
 mends and undoes, `documents.py` writes the report for people.
 """
 
 from tenant_ops.validation.documents import html, markdown, save_html
 from tenant_ops.validation.evidence import Evidence
-from tenant_ops.validation.fixes import execute_fixes, plan_fixes, undo_fixes
+from tenant_ops.validation.fixing import execute_fixes, list_fixes, plan_fixes, undo_fixes
 from tenant_ops.validation.levels import shipped_rules
 from tenant_ops.validation.own_rules import KnownRule, known_rules
 from tenant_ops.validation.report import (
     Finding,
     FixOutcome,
     FixPlan,
+    FixRecord,
     FixReport,
     FixStep,
     Outcome,
@@ -34,6 +35,7 @@ from tenant_ops.validation.rules import (
     Level,
     Look,
     Orphans,
+    Policies,
     Regrant,
     Reindex,
     Restructure,
@@ -61,6 +63,7 @@ __all__ = [
     "Finding",
     "FixOutcome",
     "FixPlan",
+    "FixRecord",
     "FixReport",
     "FixStep",
     "Frame",
@@ -70,6 +73,7 @@ __all__ = [
     "Look",
     "Orphans",
     "Outcome",
+    "Policies",
     "Regrant",
     "Reindex",
     "Restructure",
@@ -91,6 +95,7 @@ __all__ = [
     "execute_validation",
     "html",
     "known_rules",
+    "list_fixes",
     "markdown",
     "plan_fixes",
     "plan_validation",

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import floor, prod
 
-from tenant_ops.validation.rules import SEVERITIES, Level, Rule, Severity
+from tenant_ops.validation.rules import SEVERITIES, Level, Policies, Rule, Severity, Trust
 from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
 PENALTY: dict[Severity, float] = {"critical": 0.5, "error": 0.12, "warning": 0.03, "info": 0.0}
@@ -117,10 +117,18 @@ class FixStep:
 
     Attributes:
         rule: The broken rule.
+        dataset: The dataset it is about; empty where it is about none.
         change: What is done, in words.
-        rows: Rows that would change; 0 for upkeep that changes none.
-        sample: Some of those rows, by key, with their text's length before and after.
+        rows: Rows of it that would change; 0 for upkeep that changes none.
+        sample: Some of those rows, by key, with the shape of their text before and after.
         undoable: Whether earlier values are kept so that it can be undone.
+        trust: Whether it is applied by itself, or only when its rule is named.
+        subject: The thing within the dataset, as the finding names it.
+        touches: Rows of other tables that would change with them.
+        policies: What was decided for it.
+        ends_chain: Whether the next incremental backup has to start a new chain.
+        refusal: Why it cannot be done; empty when it can.
+        place: Steps with a lower one come first.
     """
 
     rule: str
@@ -129,15 +137,27 @@ class FixStep:
     rows: int
     sample: tuple[str, ...]
     undoable: bool
+    trust: Trust = "safe"
+    subject: str = ""
+    touches: tuple[tuple[str, int], ...] = ()
+    policies: Policies = Policies()  # noqa: RUF009 - frozen
+    ends_chain: bool = False
+    refusal: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)
 class FixPlan:
-    """The safe fixes a tenant's findings allow."""
+    """The fixes a tenant's findings allow.
+
+    Attributes:
+        asked: Rules whose fixes were asked for by name.
+    """
 
     tenant: str
     tenant_id: str
     steps: tuple[FixStep, ...]
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,14 +189,42 @@ class UndoReport:
     """What undoing did.
 
     Attributes:
-        restored: Rows that have their earlier value again.
+        restored: Rows that are again what they were.
         changed_since: Rows left alone because they were changed or removed after the fix.
+        left: Some of those, by key.
     """
 
     tenant: str
     fix_id: str
     restored: int
     changed_since: int
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FixRecordStep:
+    """A step of a fix that was applied."""
+
+    rule: str
+    change: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class FixRecord:
+    """A fix that was applied.
+
+    Attributes:
+        undone_at: When it was undone, if it was.
+        rows_kept: Rows kept as they were before it, for undoing.
+    """
+
+    fix_id: str
+    fixed_at: str
+    actor: str
+    undone_at: str | None
+    rows_kept: int
+    steps: tuple[FixRecordStep, ...]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Here: rules, the ways to find what breaks one, the fixes one may offer, and the decorator that makes one of a
 function. Not here: the shipped rules (`levels/`), finding those of others (`own_rules.py`), running them
-(`run.py`), fixing (`fixes.py`).
+(`run.py`), fixing (`fixing/`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Level = Literal["schema", "data", "business", "performance", "security"]
 Severity = Literal["critical", "error", "warning", "info"]
 Trust = Literal["safe", "reviewed", "never"]
-"""Of a fix: applied by --auto-fix; only when its rule is named; not by us (dropping, masking: words alone)."""
+"""Of a fix: applied by --auto-fix; only when its rule is named; by people only (dropping, masking)."""
+Duplicates = Literal["keep-first", "keep-last", "keep-newest", "keep-complete"]
+Strays = Literal["delete", "set-null", "quarantine"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
@@ -169,9 +171,14 @@ class AdvanceSequence:
 
 @dataclass(frozen=True)
 class Dedupe:
-    """A fix: of rows that share these columns keep one, and lead what refers to the others to it."""
+    """A fix: of rows that share these columns keep one, and lead what refers to the others to it.
+
+    Attributes:
+        nulls_alike: Whether rows that are empty in a column count as sharing it; keys are not so.
+    """
 
     columns: tuple[str, ...]
+    nulls_alike: bool = False
     trust: ClassVar[Trust] = "reviewed"
 
 
@@ -185,7 +192,7 @@ class Orphans:
 
 @dataclass(frozen=True)
 class Regrant:
-    """A fix: give the tenant's roles the rights and ownership provisioning gives, and take all others away."""
+    """A fix: give the roles the rights and ownership provisioning gives, and take all others away."""
 
     trust: ClassVar[Trust] = "reviewed"
 
@@ -195,6 +202,22 @@ class Restructure:
     """A fix: put back the constraint, index, default or NOT NULL the finding is about, as it is defined."""
 
     trust: ClassVar[Trust] = "reviewed"
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What is decided for reviewed fixes.
+
+    Attributes:
+        duplicates: Of rows that share a key, the one with the lowest primary key stays, the highest, the
+            newest (by the dataset's `newest_by`, or the time of what happened), or the one with most columns
+            filled; ties go to the lowest primary key.
+        orphans: Rows that refer to nothing are deleted, lose their reference, or go to the quarantine, where
+            a replay finds them once what they refer to is there.
+    """
+
+    duplicates: Duplicates = "keep-first"
+    orphans: Strays = "quarantine"
 
 
 Find = Where | Joined | Rows | Frame | Look

@@ -1,7 +1,7 @@
 """Validating a tenant: plan which rules, examine, fix if asked, report.
 
 Here: `plan_validation` and `execute_validation`. Not here: how rules are checked (`examination.py`), what
-they are (`levels/`), how fixes work (`fixes.py`).
+they are (`levels/`), how fixes work (`fixing/`).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from tenant_ops.platform.errors import InputError
 from tenant_ops.tenants import Fleet, State, Tenant
 from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.examination import Examined, examine
-from tenant_ops.validation.fixes import execute_fixes, plan_fixes
+from tenant_ops.validation.fixing import execute_fixes, plan_fixes
 from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.report import (
     FixReport,

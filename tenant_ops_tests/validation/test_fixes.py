@@ -155,7 +155,7 @@ def test_the_login_cannot_see_rows_as_they_were(fleet: Fleet, untidy: Tenant) ->
         pytest.raises(psycopg.errors.InsufficientPrivilege),
         fleet.session(untidy, "editor") as connection,
     ):
-        connection.execute(f"SELECT * FROM {untidy.stage_schema}.fix_undo")
+        connection.execute(f"SELECT * FROM {untidy.stage_schema}.fix_image")
 
 
 def test_stale_statistics_and_dead_rows_are_found_and_statistics_are_taken(
