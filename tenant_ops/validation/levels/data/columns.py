@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tenant_ops.datasets import Between, Column, Dataset, Length, Matches, OneOf, Order
 from tenant_ops.datasets.tables import condition
 from tenant_ops.validation.levels.data.wording import AT_SOURCE, literal, quoted, row_rule
-from tenant_ops.validation.rules import Rule, Where
+from tenant_ops.validation.rules import FillDefault, Rule, Where
 
 CLOCK_SKEW = "5 minutes"
 """How much later than ours an application's clock may be."""
@@ -20,7 +20,8 @@ def column_rules(dataset: Dataset, column: Column) -> Iterator[Rule]:
     if not column.nullable:
         broken = f"{quoted(column.name)} IS NULL"
         held = ("nullability", column.name)
-        yield row_rule(dataset, column, "filled", broken, "is filled in every row", held_by=held)
+        fix = FillDefault(column.name) if column.default else None
+        yield row_rule(dataset, column, "filled", broken, "is filled in every row", fix=fix, held_by=held)
     yield from _declared(dataset, column)
     yield from _measurable(dataset, column)
     if column.shape:

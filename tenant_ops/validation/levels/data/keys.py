@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tenant_ops.datasets import Column, Dataset, ForeignKey
 from tenant_ops.validation.levels.data.wording import listed, quoted
-from tenant_ops.validation.rules import Rows, Rule, Severity
+from tenant_ops.validation.rules import Dedupe, Orphans, Rows, Rule, Severity
 
 _HASHED = "hash_record_extended(ROW({}), %(sample_seed)s::bigint) & 1073741823"
 
@@ -52,6 +52,7 @@ def _unique(
         find=Rows(query(), query(f", {_unit(listed(columns, 't'))}", _part(wanted))),
         dataset=dataset.name,
         subject=f"{dataset.name}.{'+'.join(columns)}",
+        fix=Dedupe(columns),
         held_by=held,
     )
 
@@ -112,6 +113,7 @@ def _copies(dataset: Dataset, moment: tuple[str, ...]) -> Rule:
         find=Rows(query(), query(f", {_unit(same)}", _part(same))),
         dataset=dataset.name,
         subject=dataset.name,
+        fix=Dedupe(tuple(rest), nulls_alike=True),
     )
 
 
@@ -160,6 +162,7 @@ def _orphans(dataset: Dataset, key: ForeignKey) -> Rule:
         dataset=dataset.name,
         subject=f"{dataset.name}.{'+'.join(key.columns)}",
         needs=(key.references,),
+        fix=Orphans(key.columns),
     )
 
 
