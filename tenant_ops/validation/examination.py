@@ -11,12 +11,13 @@ cannot run (a missing column, a timeout) is reported as unchecked and leaves the
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import psycopg
 
 from tenant_ops.datasets import Dataset
-from tenant_ops.platform.errors import NotAvailable, OperationFailed
+from tenant_ops.platform.errors import NotAvailable, OperationFailed, first_line
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.guard import Unusable
 from tenant_ops.validation.report import Finding, Unchecked
@@ -176,7 +177,14 @@ def _scan(
 def _hold(evidence: Evidence, rule: Rule, into: Examined) -> None:
     """The server vouches for the rule, which says something as soon as there are rows."""
     assert rule.dataset is not None
-    if into.rows.get(rule.dataset) or has_rows(evidence, evidence.catalog[rule.dataset]):
+    try:
+        with evidence.connection.transaction() if rule.dataset not in into.rows else nullcontext():
+            filled = into.rows.get(rule.dataset) or has_rows(evidence, evidence.catalog[rule.dataset])
+    except psycopg.Error as error:
+        _must_be_connected(evidence, error)
+        _leave_out(rule, _reason(error), into)
+        return
+    if filled:
         into.vouched.append(rule.id)
     else:
         _leave_out(rule, NO_ROWS, into)
@@ -268,5 +276,5 @@ def _reason(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return "It took longer than the statement timeout."
     if isinstance(error, psycopg.ProgrammingError):
-        return f"Postgres says: {error.diag.message_primary}."
+        return f"Postgres says: {error.diag.message_primary or first_line(error)}."
     return f"Postgres refused it ({type(error).__name__})."

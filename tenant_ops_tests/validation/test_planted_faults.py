@@ -4,7 +4,7 @@ import pytest
 
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops.validation import Finding
-from tenant_ops_tests.validation.conftest import Spoiled, examined, named
+from tenant_ops_tests.validation.conftest import NEIGHBOUR, Spoiled, examined, named
 from tenant_ops_tests.validation.planted import PLANTED
 
 CASES = [
@@ -28,5 +28,7 @@ def test_nothing_is_found_in_a_sound_tenant_and_everything_is_checked(sound: tup
 def test_a_planted_fault_is_found_and_nothing_else(
     spoiled: Spoiled, sound: tuple[Fleet, Tenant], statements: list[str], expected: dict[str, int]
 ) -> None:
-    wanted = {named(key, sound[1]).as_string(): count for key, count in expected.items()}
+    fleet, tenant = sound
+    neighbour = fleet.registry.get(NEIGHBOUR)
+    wanted = {named(key, tenant, neighbour).as_string(): count for key, count in expected.items()}
     assert by_key(spoiled(*statements)) == wanted

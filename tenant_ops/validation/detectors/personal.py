@@ -45,7 +45,7 @@ _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
 
 def _is_card(text: str) -> bool:
     digits = re.sub(r"[ -]", "", text)
-    if len(set(digits)) < 3:
+    if len(set(digits)) < 2:
         return False
     issued = any(
         len(digits) in lengths and low <= int(digits[: len(str(low))]) <= high
@@ -85,7 +85,7 @@ PERSONAL: tuple[Detector, ...] = (
         "e-mail addresses",
         "personal",
         re.compile(
-            r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})\.){1,8}[A-Za-z]{2,24}\b"
+            r"(?:(?<![\w.+%:/-])|(?<=mailto:))[\w.+%-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})\.){1,8}[A-Za-z]{2,24}\b"
         ),
         form_suffices,
         share=0.05,

@@ -46,7 +46,7 @@ def cards(draw: st.DrawFn) -> str:
         st.sampled_from([("4", 16), ("53", 16), ("2345", 16), ("37", 15), ("6011", 16), ("3530", 16)])
     )
     body = start + draw(digits(length - len(start) - 1))
-    assume(len(set(body)) > 2)
+    assume(len(set(body)) > 1)
     return body + luhn.calc_check_digit(body)
 
 

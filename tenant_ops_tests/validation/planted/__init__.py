@@ -1,7 +1,8 @@
 """What an operator's hand did to a sound tenant, level by level, and every finding it must lead to.
 
 Each case: its name, statements run as the operator in the tenant's schema, and `rule/subject` with how many
-rows are found. `$own`, `$app`, `$schema` and the like stand for the tenant's names.
+rows are found. `$own`, `$app`, `$schema` and the like stand for the tenant's names,
+`$their_own` and so on for those of another tenant.
 """
 
 from collections.abc import Mapping
