@@ -255,7 +255,7 @@ def _finding(
         count=count,
         sample=sample,
         remediation=rule.remediation,
-        fixable=rule.fix is not None and rule.fix.trust == "safe" and about is None,
+        fixable=rule.fix is not None and rule.fix.trust == "safe",
         estimate=about,
     )
 

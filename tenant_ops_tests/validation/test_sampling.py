@@ -1,6 +1,6 @@
 """A part of a huge table: bounds that hold, confidence that is stated, and never more than was seen."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import ceil
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenant_ops.datasets import Between, Catalog, Column, Dataset, ForeignKey
 from tenant_ops.tenants import Fleet, Tenant, provision
-from tenant_ops.validation import Finding, Sampling, execute_validation, plan_validation
+from tenant_ops.validation import Finding, Sampling, execute_validation, plan_fixes, plan_validation
 from tenant_ops.validation.examination import Examined
 from tenant_ops.validation.levels.data import data_rules
 from tenant_ops.validation.sampling import estimate, fewer_than
@@ -87,7 +87,7 @@ def test_what_is_seen_stands_for_the_whole(huge: Huge) -> None:
     assert finding.estimate is not None
     assert finding.count < finding.estimate.low < finding.estimate.about < finding.estimate.high < ROWS / 20
     assert finding.estimate.share == pytest.approx(0.1, rel=0.001)
-    assert not finding.fixable and len(finding.sample) == 5
+    assert len(finding.sample) == 5
     assert finding.message.startswith(f"Not so for at least {finding.count} rows, about ")
     assert "95 % between" in finding.message and "of the table was looked at" in finding.message
 
@@ -166,3 +166,18 @@ def test_fewer_than_is_the_rule_of_three(share: float) -> None:
     most = fewer_than(share)
     assert (1 - share) ** most <= 0.05 < (1 - share) ** (most - 2)
     assert most <= ceil(3 / share) + 1
+
+
+def test_a_fix_is_planned_on_the_whole_table(fleet: Fleet, new_tenant: Callable[..., Tenant]) -> None:
+    tenant = new_tenant("acme")
+    with fleet.session(tenant) as connection:
+        connection.execute("""
+            INSERT INTO artists (artist_id, name, followers, created_at)
+            SELECT gen_random_uuid(), 'Artist ' || n || ' ', n, now() FROM generate_series(1, 2000) n
+        """)
+    sampling = Sampling(above_rows=0, rows=400, method="bernoulli")
+    plan = plan_validation(fleet, tenant, types=["data"], sampling=sampling)
+    (finding,) = execute_validation(fleet, plan).findings
+    assert finding.estimate is not None and finding.count < 1_000
+    (step,) = plan_fixes(fleet, plan, [finding]).steps
+    assert step.rows == 2_000
