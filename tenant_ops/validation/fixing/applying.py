@@ -4,8 +4,8 @@ Here: locking, counting again, re-validating, the record of it. Not here: the ch
 
 All rows a step would change are locked and counted before the first step, so that what others write meanwhile
 either came first and is counted, or waits and then finds the row as it is. Steps that set one column are done
-together, again and again until nothing is left for any of them: what one takes away may lay bare what another
-mends. When that fails, each is tried by itself.
+together, with the other safe ones there are for it, until nothing is left for any: what one takes away may
+lay bare what another mends. When that fails, each is tried by itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,11 +34,11 @@ from tenant_ops.validation.fixing.worsening import Judge
 from tenant_ops.validation.fixing.writing import SetColumn
 from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.report import FixOutcome, FixPlan, FixReport, FixStep, ValidationPlan
-from tenant_ops.validation.rules import Rule
+from tenant_ops.validation.rules import Rewrite, Rule, Where
 
 LOCK_TIMEOUT_S = 5
 KEEP_DAYS = 30
-ROUNDS = 3
+ROUNDS = 4
 
 Work = tuple[int, FixStep, Change, int | None]
 """A step with its number, its change, and the rows that were locked for it."""
@@ -95,6 +95,7 @@ class _Application:
         self._judge = Judge(rules.values())
         self._touched: set[str] = set()
         self._numbers = count(1)
+        self._more = count(1_000_000)
 
     def run(self, fixes: FixPlan) -> list[FixOutcome]:
         """Do what can be done; one outcome per step, in their order."""
@@ -150,25 +151,48 @@ class _Application:
 
     def _apply(self, group: list[Work]) -> list[Keeper]:
         evidence = self._evidence()
-        keepers = [Keeper(evidence, self._fix_id, number, self._numbers) for number, *_ in group]
+        doing = [
+            (change, Keeper(evidence, self._fix_id, number, self._numbers)) for number, _, change, _ in group
+        ]
+        keepers = [keeper for _, keeper in doing]
         step, change = group[0][1], group[0][2]
-        upkeep = not step.undoable
-        concerned = [] if upkeep else self._judge.concerned(change, step)
+        concerned = self._judge.concerned(change, step) if step.undoable else []
         before = self._judge.counts(evidence, concerned)
-        for turn in range(ROUNDS if len(group) > 1 else 1):
-            moved = 0
-            for work, keeper in zip(group, keepers, strict=True):
-                so_far = sum(keeper.rows.values())
-                work[2].apply(evidence, keeper)
-                moved += sum(keeper.rows.values()) - so_far
-                if turn == 0 and len(group) == 1:
-                    self._check_count(work, keeper)
-            if not moved:
-                break
+        if len(group) == 1:
+            change.apply(evidence, keepers[0])
+            self._check_count(group[0], keepers[0])
+        if isinstance(change, SetColumn):
+            self._finish_column(evidence, change, group, doing)
         for work, keeper in zip(group, keepers, strict=True):
             keeper.write_down(work[1].rule, work[1].change, sum(keeper.rows.values()))
         self._judge.compare(self._evidence(), concerned, before, [work[1] for work in group])
         return keepers
+
+    def _finish_column(
+        self, evidence: Evidence, column: SetColumn, group: list[Work], doing: list[tuple[Change, Keeper]]
+    ) -> None:
+        """Do the steps again until nothing is left, with the other safe ones of the column between them."""
+        planned = {work[1].rule for work in group}
+        others = [
+            (rule, SetColumn(column.dataset, column.column, rule.fix.expression, rule.find.condition))
+            for rule in self._rules.values()
+            if rule.dataset == column.dataset.name
+            and rule.id not in planned
+            and isinstance(rule.find, Where)
+            and isinstance(rule.fix, Rewrite)
+            and rule.fix.column == column.column
+        ]
+        beside = [
+            (rule, change, Keeper(evidence, self._fix_id, next(self._more), self._numbers))
+            for rule, change in others
+        ]
+        every = [*doing, *((change, keeper) for _, change, keeper in beside)]
+        for _ in range(ROUNDS):
+            if not sum(change.apply(evidence, keeper) for change, keeper in every):
+                break
+        for rule, change, keeper in beside:
+            if rows := sum(keeper.rows.values()):
+                keeper.write_down(rule.id, f"{change.words}, which came to light", rows)
 
     def _check_count(self, work: Work, keeper: Keeper) -> None:
         """The rows are those that were planned; unless an earlier step changed some of the same table."""

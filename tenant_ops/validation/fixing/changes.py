@@ -49,8 +49,8 @@ class Change(ABC):
         """Lock the rows it would change, before any step is done; how many. None: there are none to count."""
 
     @abstractmethod
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
-        """Do it in the caller's savepoint.
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
+        """Do it in the caller's savepoint; how many rows were written.
 
         Raises:
             Refused: it cannot be done.

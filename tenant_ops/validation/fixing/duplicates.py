@@ -46,13 +46,14 @@ class DropDuplicates(Change):
             sql.SQL("""
                 SELECT count(*), (
                     SELECT json_agg(k) FROM (SELECT json_build_object({key}) AS k FROM ({ranked}) r
-                                             WHERE fix_rank > 1 ORDER BY k::text LIMIT {limit}) s)
+                                             WHERE fix_rank > 1 ORDER BY {order} LIMIT {limit}) s)
                 FROM ({ranked}) r WHERE fix_rank > 1
             """).format(
                 key=sql.SQL(", ").join(
                     sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(name))
                     for name in self.dataset.key
                 ),
+                order=sql.SQL(", ").join(map(sql.Identifier, self.dataset.key)),
                 ranked=ranked,
                 limit=sql.Literal(SAMPLES),
             )
@@ -77,7 +78,7 @@ class DropDuplicates(Change):
         ).fetchone()
         return row[0] if row else 0
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
         """Lead references to the rows that stay, then delete the others."""
         ranked = self._ranked(evidence)
         for referrer in referrers(evidence, self.dataset):
@@ -101,6 +102,7 @@ class DropDuplicates(Change):
             )
         columns = read_columns(evidence.connection, self.dataset.name, self.dataset.key)
         keeper.delete(columns, self._places(ranked), beside=set(self.columns) <= set(columns.key))
+        return sum(keeper.rows.values())
 
     def _ranked(self, evidence: Evidence) -> sql.Composed:
         """Every row with its place in its group: the first stays."""

@@ -65,20 +65,22 @@ class HandleOrphans(Change):
         ).fetchone()
         return row[0] if row else 0
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
         """Do what the policy says, keeping the rows as they were."""
         if refusal := self._refusal(evidence):
             raise Refused(refusal)
         columns = read_columns(evidence.connection, self.dataset.name)
         if self.policy == "set-null":
-            keeper.rewrite(columns, self._stray(), {name: sql.SQL("NULL") for name in self.key.columns})
-            return
+            return keeper.rewrite(
+                columns, self._stray(), {name: sql.SQL("NULL") for name in self.key.columns}
+            )
         if not columns.key:
             raise Refused(f"{columns.name} has no primary key to tell its rows apart: put it back first.")
         places = sql.SQL("SELECT ctid FROM {} WHERE {}").format(columns.table, self._stray())
-        keeper.delete(columns, places)
+        moved = keeper.delete(columns, places)
         if self.policy == "quarantine":
             self._quarantine(evidence, keeper)
+        return moved
 
     def _stray(self) -> sql.Composed:
         own = self.dataset.name

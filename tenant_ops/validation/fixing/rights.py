@@ -38,7 +38,7 @@ class RestoreRights(Change):
             refusal="" if statements else "Rights and owners are as provisioning gives them.",
         )
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
         """Run them with the operator's rights; owners first, for rights are theirs to give."""
         for part in (_owners, _rights):
             statements = list(part(evidence))
@@ -46,6 +46,7 @@ class RestoreRights(Change):
                 for do, _ in statements:
                     connection.execute(do.encode())
             keeper.undo[:0] = [(True, undo) for _, undo in reversed(statements)]
+        return 0
 
 
 def _owners(evidence: Evidence) -> Iterator[Statement]:
@@ -75,7 +76,13 @@ def _grants(evidence: Evidence) -> Iterator[Statement]:
     rows = evidence.connection.execute(
         _GRANTS, {**evidence.contents, "schemas": [tenant.schema_name, tenant.stage_schema]}
     ).fetchall()
-    for schema, kind, thing, column, entries in rows:
+    seen = {(schema, kind) for schema, kind, *_ in rows}
+    later = [
+        (tenant.schema_name, kind, _name(tenant.schema_name), None, None)
+        for kind in ("LATER r", "LATER S", "LATER f")
+        if (tenant.schema_name, kind) not in seen
+    ]
+    for schema, kind, thing, column, entries in (*rows, *later):
         wanted = _wanted(evidence, kind) if schema == tenant.schema_name and not column else {}
         found: dict[str, dict[str, bool]] = {}
         for grantee, right, grantable in entries or ():

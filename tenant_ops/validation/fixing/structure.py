@@ -36,12 +36,13 @@ class PutBack(Change):
             return Foreseen(f"put back the {self.kind} {self.subject}", refusal=str(error))
         return Foreseen("; ".join(do), ends_chain=True)
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
         """Run it."""
         do, undo = self._statements(evidence)
         for statement in do:
             evidence.connection.execute(statement.encode())
         keeper.undo += [(False, statement) for statement in undo]
+        return 0
 
     def invalid_index(self, evidence: Evidence) -> str | None:
         """The name of the index, when it is as it should be but for being unusable."""

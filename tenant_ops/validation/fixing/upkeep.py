@@ -22,9 +22,10 @@ class AnalyzeTable(Change):
         """Nothing is counted."""
         return Foreseen(f"analyze {self.table}", undoable=False)
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:  # noqa: ARG002 - changes no row
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:  # noqa: ARG002 - changes no row
         """Analyze it."""
         evidence.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.table)))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class RebuildIndex(Change):
             f"rebuild the index {self.index} ({row[0] if row else 'none'})", undoable=False, refusal=refusal
         )
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:  # noqa: ARG002 - changes no row
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:  # noqa: ARG002 - changes no row
         """Rebuild it."""
         evidence.connection.execute(sql.SQL("REINDEX INDEX {}").format(sql.Identifier(self.index)))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class MoveSequence(Change):
             refusal=refusal,
         )
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:  # noqa: ARG002 - changes no row
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:  # noqa: ARG002 - changes no row
         """Move it while nobody inserts."""
         sequence = self._sequence(evidence)
         if sequence is None:
@@ -90,6 +92,7 @@ class MoveSequence(Change):
             """).format(column=sql.Identifier(self.table, self.column), table=table),
             {"sequence": sequence},
         )
+        return 0
 
     def _sequence(self, evidence: Evidence) -> str | None:
         row = evidence.connection.execute(

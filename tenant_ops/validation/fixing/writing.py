@@ -24,6 +24,11 @@ class SetColumn(Change):
     expression: str
     condition: str
 
+    @property
+    def words(self) -> str:
+        """What is done."""
+        return f"set {self.dataset.name}.{self.column} to {self.expression.replace('%%', '%')}"
+
     def foresee(self, evidence: Evidence) -> Foreseen:
         """Count the rows, and show the shape of some before and after."""
         table = sql.Identifier(self.dataset.name)
@@ -51,8 +56,7 @@ class SetColumn(Change):
             f"{name_row(evidence.catalog, self.dataset.name, key)}: {shape(before)} -> {shape(after)}"
             for key, before, after in shown
         )
-        change = f"set {self.dataset.name}.{self.column} to {self.expression.replace('%%', '%')}"
-        return Foreseen(change, row[0] if row else 0, sample=sample)
+        return Foreseen(self.words, row[0] if row else 0, sample=sample)
 
     def lock(self, evidence: Evidence) -> int | None:
         """Lock the rows that are bad now: what others write to them waits, and then is judged anew."""
@@ -64,7 +68,7 @@ class SetColumn(Change):
         ).fetchone()
         return row[0] if row else 0
 
-    def apply(self, evidence: Evidence, keeper: Keeper) -> None:
+    def apply(self, evidence: Evidence, keeper: Keeper) -> int:
         """Write the rows, keeping them as they were."""
         columns = read_columns(evidence.connection, self.dataset.name)
-        keeper.rewrite(columns, trusted(self.condition), {self.column: trusted(self.expression)})
+        return keeper.rewrite(columns, trusted(self.condition), {self.column: trusted(self.expression)})
