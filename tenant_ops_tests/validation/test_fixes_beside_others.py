@@ -133,7 +133,7 @@ def test_a_fix_that_is_killed_leaves_nothing_half_done(
     process.wait()
     assert contents(fleet, untidy) == before
     with fleet.session(untidy) as connection:
-        row = connection.execute(f"SELECT to_regclass('{untidy.stage_schema}.fix')").fetchone()
+        row = connection.execute("SELECT to_regclass(%s)", (f"{untidy.stage_schema}.fix",)).fetchone()
     assert row == (None,)
     (outcome,) = fixed(fleet, untidy, types=["data"]).outcomes  # nobody holds a lock any more
     assert outcome.done

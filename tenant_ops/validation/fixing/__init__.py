@@ -7,7 +7,7 @@ were, `undoing.py` brings them back, `worsening.py` re-validates. How far each i
 """
 
 from tenant_ops.validation.fixing.applying import execute_fixes
-from tenant_ops.validation.fixing.planning import plan_fixes
+from tenant_ops.validation.fixing.planning import find_fixes, plan_fixes
 from tenant_ops.validation.fixing.undoing import list_fixes, undo_fixes
 
-__all__ = ["execute_fixes", "list_fixes", "plan_fixes", "undo_fixes"]
+__all__ = ["execute_fixes", "find_fixes", "list_fixes", "plan_fixes", "undo_fixes"]

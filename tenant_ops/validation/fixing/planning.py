@@ -10,6 +10,7 @@ import psycopg
 from tenant_ops.platform.errors import InputError
 from tenant_ops.tenants import Fleet, State
 from tenant_ops.validation.evidence import Background, Evidence
+from tenant_ops.validation.examination import Examined, examine
 from tenant_ops.validation.fixing.changes import Change
 from tenant_ops.validation.fixing.duplicates import DropDuplicates
 from tenant_ops.validation.fixing.images import Refused
@@ -91,6 +92,39 @@ def plan_fixes(
     kept = (step for step in merged.values() if step.trust == "safe" or rules is not None or offer_reviewed)
     ordered = sorted(kept, key=lambda step: (step.place, step.rule, step.subject))
     return FixPlan(plan.tenant, plan.tenant_id, tuple(ordered), tuple(rules or ()))
+
+
+def find_fixes(
+    fleet: Fleet,
+    plan: ValidationPlan,
+    *,
+    rules: Sequence[str] | None = None,
+    policies: Policies = Policies(),  # noqa: B008 - frozen
+    offer_reviewed: bool = False,
+) -> FixPlan:
+    """Check the rules that have a fix, and plan what mends their findings; nothing is written anywhere.
+
+    Args:
+        fleet: The fleet.
+        plan: Which rules, of which tenant.
+        rules: Only the fixes of these rules, reviewed ones too; None: every safe fix.
+        policies: What is decided for reviewed fixes.
+        offer_reviewed: Whether reviewed ones are shown besides.
+
+    Raises:
+        InputError: a rule that is asked for is not in the plan, or offers no fix.
+    """
+    by_id = {rule.id: rule for rule in plan.rules}
+    _check_asked(by_id, rules or ())
+    chosen = [rule for rule in plan.rules if _wanted(rule, rules, offer_reviewed)]
+    tenant = fleet.registry.get(plan.tenant).require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
+    background, examined = Background.gather(fleet, tenant), Examined()
+    with fleet.session(tenant, "owner", statement_timeout_s=plan.statement_timeout_s) as connection:
+        connection.execute("SET TRANSACTION READ ONLY")
+        examine(Evidence(background, connection), chosen, samples=0, into=examined)
+    return plan_fixes(
+        fleet, plan, examined.findings, rules=rules, policies=policies, offer_reviewed=offer_reviewed
+    )
 
 
 def change_of(
