@@ -18,6 +18,7 @@ from tenant_ops.cli import (
     backup_stores,
     backups,
     desk,
+    fixes,
     fixtures,
     loading,
     quarantine,
@@ -59,6 +60,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(rules.app, name="rules")
+app.add_typer(fixes.app, name="fixes")
 app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)
@@ -109,7 +111,7 @@ def validate_data(
     as_json: AsJson = False,
 ) -> None:
     """Check tenants at five levels and score their health; exit code 3 when there are findings."""
-    from tenant_ops.validation import plan_validation, undo_fixes
+    from tenant_ops.validation import find_fixes, plan_validation, undo_fixes
 
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
@@ -119,7 +121,14 @@ def validate_data(
         levels = split(validation_types) or None
         plans = [plan_validation(fleet, tenant, types=levels, auto_fix=auto_fix) for tenant in chosen]
         if dry_run:
-            planned = [{**vars(plan), "rules": [rule.id for rule in plan.rules]} for plan in plans]
+            planned = [
+                {
+                    **vars(plan),
+                    "rules": [rule.id for rule in plan.rules],
+                    "fixes": find_fixes(fleet, plan).steps if auto_fix else (),
+                }
+                for plan in plans
+            ]
             show_plans(planned, as_json=as_json, title="validate-data: plan")
             return
         folder = str(output_path.resolve()) if generate_report else ""
