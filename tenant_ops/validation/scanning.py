@@ -109,7 +109,7 @@ def _query(evidence: Evidence, dataset: Dataset | None, rule: Rule, sample: Samp
     if isinstance(rule.find, Rows):
         return trusted(sample.fill_in(rule.find.sampled) if sample else rule.find.query)
     assert isinstance(rule.find, Where | Joined) and dataset is not None and sample is not None
-    unit = sample.fill_in("$unit").replace("ctid", f"{dataset.name}.ctid")
+    unit = sample.fill_in("$unit").replace("ctid", sql.Identifier(dataset.name, "ctid").as_string())
     return sql.SQL("SELECT {key}, {unit} AS sampled_unit FROM {table} WHERE {condition}").format(
         key=_key(dataset),
         unit=trusted(unit),

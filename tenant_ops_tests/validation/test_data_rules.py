@@ -7,7 +7,14 @@ import pytest
 from tenant_ops.datasets import Catalog, Column, Dataset, Length
 from tenant_ops.platform.errors import InputError
 from tenant_ops.tenants import Fleet, Tenant
-from tenant_ops.validation import Rows, Rule, shipped_rules
+from tenant_ops.validation import (
+    Rows,
+    Rule,
+    execute_validation,
+    plan_validation,
+    shipped_rules,
+    undo_fixes,
+)
 from tenant_ops.validation.levels.data import data_rules
 from tenant_ops_tests.validation.conftest import Spoiled, examined
 from tenant_ops_tests.validation.planted.data import DATA, ROWS
@@ -139,3 +146,30 @@ def test_another_tenants_rows_are_not_seen(
         connection.execute(artist.format("Golden Pilot"))
     found = examined(fleet, other, artist.format("golden pilot"), artist.format("Other"))
     assert [one for one in found.findings if one.level == "data"] == []
+
+
+def test_texts_are_mended_and_put_back_byte_for_byte(fleet: Fleet, tenant: Tenant) -> None:
+    before = {"Golden\u200b Hour", "Cafe\u0301 Noir", "\u202etfeL", "Plain"}
+    with fleet.session(tenant) as connection:
+        for name in before:
+            connection.execute(
+                "INSERT INTO artists (artist_id, name, followers, created_at) "
+                "VALUES (gen_random_uuid(), %s, 1, now())",
+                (name,),
+            )
+        connection.execute(
+            "INSERT INTO users (user_id, email, display_name, role, status, created_at) "
+            "VALUES (gen_random_uuid(), 'Mary@Songs.example', 'Mary', 'admin', 'active', now())"
+        )
+
+    def texts() -> set[str]:
+        with fleet.session(tenant) as connection:
+            rows = connection.execute("SELECT name FROM artists UNION ALL SELECT email FROM users")
+            return {row[0] for row in rows}
+
+    report = execute_validation(fleet, plan_validation(fleet, tenant, types=["data"], auto_fix=True))
+    assert report.findings == () and report.fixes is not None
+    assert texts() == {"Golden Hour", "Caf\u00e9 Noir", "tfeL", "Plain", "mary@songs.example"}
+    assert report.fixes.fix_id is not None
+    undo_fixes(fleet, tenant, report.fixes.fix_id)
+    assert texts() == {*before, "Mary@Songs.example"}

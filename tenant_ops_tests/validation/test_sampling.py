@@ -181,3 +181,19 @@ def test_a_fix_is_planned_on_the_whole_table(fleet: Fleet, new_tenant: Callable[
     assert finding.estimate is not None and finding.count < 1_000
     (step,) = plan_fixes(fleet, plan, [finding]).steps
     assert step.rows == 2_000
+
+
+def test_tables_and_keys_may_have_any_name(fleet: Fleet) -> None:
+    columns = (Column("user", "integer"), Column("group", "integer", rules=(Between(0, 9),)))
+    reserved = Catalog("reserved", "1.0.0", (Dataset("select", "Reserved by Postgres.", columns, ("user",)),))
+    odd = replace(fleet, catalog=reserved)
+    provision(odd, "acme")
+    tenant = odd.registry.get("acme")
+    with odd.session(tenant) as connection:
+        connection.execute('ALTER TABLE "select" DROP CONSTRAINT select_group_check')
+        connection.execute('INSERT INTO "select" SELECT n, n FROM generate_series(1, 2000) n')
+    for method in ("system", "bernoulli"):
+        sampling = Sampling(above_rows=0, rows=500, method=method)
+        report = execute_validation(odd, plan_validation(odd, tenant, types=["data"], sampling=sampling))
+        assert report.unchecked == ()
+        assert [finding.rule for finding in report.findings] == ["data.select.group.range"]
