@@ -18,6 +18,7 @@ BENCHMARKS: tuple[tuple[str, list[str], list[str]], ...] = (
     ),
     ("bench.journal", [], ["--quick"]),
     ("bench.validation", [], ["--rows", "50000", "--rounds", "1"]),
+    ("bench.validation_fleet", [], ["--quick"]),
     ("bench.event_log", [], ["30", "1"]),
     ("bench.batches", [], ["20", "1"]),
 )
