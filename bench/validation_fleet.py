@@ -2,8 +2,8 @@
 
 Every tenant has the tables of the music domain with a few rows in each. Each figure is one pass over the
 whole fleet with `execute_validations`, on a connection that has not seen the tenants before, as a nightly run
-is: Postgres then opens each tenant's tables for the first time. `again` is a second pass on the same connection,
-`alone` one tenant at a time with `execute_validation`.
+is: Postgres then opens each tenant's tables for the first time. `again` is a second pass on the same
+connection, `alone` one tenant at a time with `execute_validation`.
 Run: python -m bench.validation_fleet [--quick] [--tenants N]
 """
 
@@ -117,7 +117,8 @@ def describe(url: str, sizes: Sequence[int]) -> None:
     assert row
     print(
         f"{max(sizes):,} tenants of {len(MUSIC)} datasets; {os.cpu_count()} cores, "
-        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, psycopg {psycopg.__version__}, Postgres {row[0]}"
+        f"load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"psycopg {psycopg.__version__}, Postgres {row[0]}"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tenant_ops.datasets import Catalog
 from tenant_ops.datasets.structure import Part, expected_structure, live_structure
@@ -71,6 +72,8 @@ class Background:
         now: The moment the examination began.
         use: What monitoring knows of its login's use.
         batch: The tenants it is examined with, if any.
+        surveys: What samples of its tables showed when they were taken last, by table.
+        surveyed: The same of samples taken now, to be kept.
     """
 
     tenant: Tenant
@@ -80,6 +83,8 @@ class Background:
     now: datetime
     use: Use | None = None
     batch: Batch | None = None
+    surveys: Mapping[str, Any] = field(default_factory=dict)
+    surveyed: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def gather(cls, fleet: Fleet, tenant: Tenant) -> "Background":
@@ -95,6 +100,7 @@ class Background:
         with fleet.control.transaction() as connection:
             for tenant_id, *row in connection.execute(_CREDENTIALS, (ids,)):
                 credentials[tenant_id].append(Credential(*row))
+            surveys = dict(connection.execute(_SURVEYS, (ids,)).fetchall())
             for tenant_id, *row in connection.execute(_USES, (ids,)):
                 uses[tenant_id] = Use(*row)
         now = fleet.clock()
@@ -111,9 +117,17 @@ class Background:
                 now,
                 uses.get(tenant.id),
                 batches[tenant.placement],
+                surveys.get(tenant.id, {}),
             )
             for tenant in tenants
         }
+
+    def keep_surveys(self, fleet: Fleet) -> None:
+        """Keep what new samples showed, so that a table is read again only when its rows have changed."""
+        if self.surveyed:
+            tables = Jsonb({**self.surveys, **self.surveyed})
+            with fleet.control.transaction() as connection:
+                connection.execute(_KEEP_SURVEYS, (self.tenant.id, tables, self.now))
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,13 @@ class Evidence:
             "SELECT set_config('role', %s, true), set_config('search_path', %s, true)", (role, search_path)
         )
 
+
+_SURVEYS = "SELECT tenant_id, tables FROM tenant_ops.value_survey WHERE tenant_id = ANY (%s)"
+
+_KEEP_SURVEYS = """
+INSERT INTO tenant_ops.value_survey (tenant_id, tables, surveyed_at) VALUES (%s, %s, %s)
+ON CONFLICT (tenant_id) DO UPDATE SET tables = excluded.tables, surveyed_at = excluded.surveyed_at
+"""
 
 _CREDENTIALS = """
 SELECT tenant_id, kind, username, created_at, rotate_at FROM tenant_ops.credential

@@ -174,6 +174,7 @@ def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Exam
                 trust_constraints=plan.trust_constraints,
                 sampling=plan.sampling,
             )
+    background.keep_surveys(fleet)
     return examined
 
 

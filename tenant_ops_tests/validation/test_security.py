@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from time import sleep
 
 import psycopg
 import pytest
@@ -189,3 +190,54 @@ def test_generated_rows_hold_nothing_that_is_not_declared(
     tenant = new_tenant("acme", "enterprise")
     fill(fleet, tenant, tmp_path_factory.mktemp("rows"), rows=2_000)
     assert security(fleet, "acme").findings == ()
+
+
+def test_a_table_is_sampled_again_when_its_rows_have_changed(fleet: Fleet, new_tenant: NewTenant) -> None:
+    tenant = new_tenant("acme")
+    with fleet.session(tenant) as connection:
+        connection.execute("CREATE TABLE notes (note text)")
+        connection.execute("INSERT INTO notes VALUES ('la la la')")
+    wait_for_counters(fleet, tenant, 1)
+    background = Background.gather(fleet, tenant)
+    assert security(fleet, "acme").findings == ()
+    assert background.surveys == {}
+    kept = Background.gather(fleet, tenant)
+    assert kept.surveys["notes"]["held"] == []
+    assert security(fleet, "acme").findings == ()
+    with fleet.session(tenant) as connection:
+        connection.execute("UPDATE notes SET note = 'mary@songs.example'")
+    wait_for_counters(fleet, tenant, 2)
+    (found,) = security(fleet, "acme").findings
+    (again,) = security(fleet, "acme").findings
+    assert found == again
+    assert "mary" not in repr(Background.gather(fleet, tenant).surveys)
+
+
+def test_what_was_kept_of_an_unchanged_table_is_believed(fleet: Fleet, new_tenant: NewTenant) -> None:
+    tenant = new_tenant("acme")
+    security(fleet, "acme")
+    with fleet.control.transaction() as connection:
+        connection.execute(
+            "UPDATE tenant_ops.value_survey SET tables = jsonb_set(tables, '{users,held}', %s)",
+            (Jsonb([["display_name", [["jwt", 3, 20]]]]),),
+        )
+    (finding,) = security(fleet, "acme").findings
+    assert (finding.key, finding.count) == ("security.secrets_in_values/users.display_name: jwt", 3)
+    with fleet.session(tenant) as connection:
+        connection.execute("ALTER TABLE users ADD COLUMN note text")
+    assert "security.secrets_in_values" not in {one.rule for one in security(fleet, "acme").findings}
+
+
+def wait_for_counters(fleet: Fleet, tenant: Tenant, changes: int) -> None:
+    """Sessions add to the server's counters within a second; a session that asks may make them do it now."""
+    query = """
+        SELECT pg_stat_force_next_flush(), pg_stat_get_tuples_inserted(c) + pg_stat_get_tuples_updated(c)
+        FROM to_regclass('notes') c
+    """
+    for _ in range(100):
+        with fleet.session(tenant) as connection:
+            row = connection.execute(query).fetchone()
+        if row and row[1] == changes:
+            return
+        sleep(0.05)
+    raise AssertionError("the server never counted the changes")

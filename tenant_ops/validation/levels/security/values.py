@@ -8,7 +8,7 @@ the same ones each time. A finding names column, kind and how many of the sample
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -17,7 +17,15 @@ from psycopg import sql
 from tenant_ops.datasets import Dataset, OneOf
 from tenant_ops.platform.errors import NotAvailable
 from tenant_ops.tenants import Tenant
-from tenant_ops.validation.detectors import PERSONAL, SECRETS, Kind, Verdict, judge, secrets_in_document
+from tenant_ops.validation.detectors import (
+    PERSONAL,
+    SECRETS,
+    Kind,
+    Verdict,
+    judge,
+    secrets_in_document,
+    wilson_lower,
+)
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.levels.security.facts import OWN, read
 from tenant_ops.validation.rules import Rule, Sighting, rule
@@ -25,6 +33,15 @@ from tenant_ops.validation.rules import Rule, Sighting, rule
 ROWS = 200
 PAGES = 20
 _CHARACTERS = 4_000
+_ALL = (*PERSONAL, *SECRETS)
+_VERSION = "1"
+"""Goes up when detectors change, so that every table is sampled again."""
+
+
+class _Table(NamedTuple):
+    name: str
+    pages: int
+    state: str | None
 
 
 @dataclass(frozen=True)
@@ -77,29 +94,53 @@ def secrets_in_config(evidence: Evidence) -> Iterator[Sighting]:
 
 
 def survey(evidence: Evidence) -> Survey:
-    """What samples of the columns that could hold such data seem to hold, read as the tenant's owner."""
-    tables: dict[str, list[tuple[str, bool]]] = {}
-    pages: dict[str, int] = {}
+    """What samples of the columns that could hold such data seem to hold, read as the tenant's owner.
+
+    A table whose rows and columns are as they were when it was sampled last is not read again.
+    """
+    tables: dict[_Table, list[tuple[str, bool]]] = {}
     unreadable: set[str] = set()
-    for table, column, documents, size, readable in evidence.told(_columns):
+    for name, column, documents, pages, state, readable in evidence.told(_columns):
         if not readable:
-            unreadable.add(table)
-            continue
-        if table not in evidence.catalog or not _closed(evidence.catalog[table], column):
-            tables.setdefault(table, []).append((column, documents))
-            pages[table] = size
+            unreadable.add(name)
+        elif name not in evidence.catalog or not _closed(evidence.catalog[name], column):
+            tables.setdefault(_Table(name, pages, state), []).append((column, documents))
     found: list[Surveyed] = []
     for table, columns in tables.items():
-        privacy = _privacy(evidence, table)
-        query = _sample(evidence.tenant.schema_name, table, [column for column, _ in columns], pages[table])
-        rows = evidence.connection.execute(query).fetchall()
-        for place, (column, documents) in enumerate(columns):
-            declared = privacy.get(column)
-            detectors = SECRETS if declared else (*PERSONAL, *SECRETS)
-            verdicts = judge((row[place] for row in rows), detectors, documents=documents)
-            if verdicts:
-                found.append(Surveyed(table, column, declared, verdicts))
+        privacy = _privacy(evidence, table.name)
+        state = table.state and f"{table.state} {[(name, privacy.get(name)) for name, _ in columns]}"
+        known = evidence.background.surveys.get(table.name)
+        if known and known["state"] == state:
+            held = known["held"]
+        else:
+            held = _held(evidence, table, columns, privacy)
+            if state:
+                evidence.background.surveyed[table.name] = {"state": state, "held": held}
+        found += [
+            Surveyed(table.name, column, privacy.get(column), tuple(_verdict(*one) for one in verdicts))
+            for column, verdicts in held
+        ]
     return Survey(tuple(found), tuple(sorted(unreadable)))
+
+
+def _held(
+    evidence: Evidence, table: _Table, columns: list[tuple[str, bool]], privacy: Mapping[str, str | None]
+) -> list[Any]:
+    """What each column seems to hold, by detector, as the control plane keeps it."""
+    query = _sample(evidence.tenant.schema_name, table, [column for column, _ in columns])
+    rows = evidence.connection.execute(query).fetchall()
+    held: list[Any] = []
+    for place, (column, documents) in enumerate(columns):
+        detectors = SECRETS if privacy.get(column) else _ALL
+        verdicts = judge((row[place] for row in rows), detectors, documents=documents)
+        if verdicts:
+            held.append([column, [[one.detector.name, one.matching, one.sampled] for one in verdicts]])
+    return held
+
+
+def _verdict(name: str, matching: int, sampled: int) -> Verdict:
+    detector = next(one for one in _ALL if one.name == name)
+    return Verdict(detector, matching, sampled, wilson_lower(matching, sampled))
 
 
 def _closed(dataset: Dataset, column: str) -> bool:
@@ -137,29 +178,37 @@ def _sighting(evidence: Evidence, column: Surveyed, verdict: Verdict) -> Sightin
     )
 
 
-def _sample(schema: str, table: str, columns: list[str], pages: int) -> sql.Composed:
+def _sample(schema: str, table: _Table, columns: list[str]) -> sql.Composed:
     texts = [
         sql.SQL("left({}::text, {})").format(sql.Identifier(column), sql.Literal(_CHARACTERS))
         for column in columns
     ]
     part = sql.SQL("")
-    if pages > PAGES:
-        part = sql.SQL("TABLESAMPLE SYSTEM ({}) REPEATABLE (7)").format(sql.Literal(100 * PAGES / pages))
-    order = sql.SQL("ORDER BY hashtid(ctid)") if pages > 1 else sql.SQL("")
+    if table.pages > PAGES:
+        part = sql.SQL("TABLESAMPLE SYSTEM ({}) REPEATABLE (7)").format(
+            sql.Literal(100 * PAGES / table.pages)
+        )
+    order = sql.SQL("ORDER BY hashtid(ctid)") if table.pages > 1 else sql.SQL("")
     return sql.SQL("SELECT {} FROM {} {} {} LIMIT {}").format(
-        sql.SQL(", ").join(texts), sql.Identifier(schema, table), part, order, sql.Literal(ROWS)
+        sql.SQL(", ").join(texts), sql.Identifier(schema, table.name), part, order, sql.Literal(ROWS)
     )
 
 
 def _columns(connection: psycopg.Connection, tenants: Sequence[Tenant]) -> Mapping[UUID, list[Any]]:
     owners = [tenant.role("owner") for tenant in tenants]
-    return read(connection, _COLUMNS, tenants, owners=owners)
+    return read(connection, _COLUMNS, tenants, owners=owners, version=_VERSION)
 
 
+# Whether rows have changed is told by the server's own counters, which sessions add to within a second; what
+# this transaction has changed is not in them yet. They begin anew with the server.
 # Times, truths and keys hold no such data; numbers do, when they are long.
 _COLUMNS = OWN + sql.SQL("""
 SELECT t.place, c.relname::text, a.attname::text, a.atttypid IN ('json'::regtype, 'jsonb'::regtype),
        (pg_relation_size(c.oid) / current_setting('block_size')::bigint)::int,
+       CASE WHEN pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid) = 0
+            THEN concat_ws(' ', %(version)s::text, pg_postmaster_start_time(), c.oid, c.relfilenode,
+                           pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid),
+                           pg_stat_get_tuples_deleted(c.oid), pg_relation_size(c.oid)) END,
        has_table_privilege((%(owners)s::text[])[t.place + 1], c.oid, 'SELECT')
 FROM things t JOIN pg_class c ON c.oid = t.objid AND c.relkind IN ('r', 'm')
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
