@@ -48,7 +48,7 @@ from tenant_ops.validation.rules import (
     Where,
     rule,
 )
-from tenant_ops.validation.run import execute_validation, plan_validation
+from tenant_ops.validation.run import execute_validation, execute_validations, plan_validation
 from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "Where",
     "execute_fixes",
     "execute_validation",
+    "execute_validations",
     "find_fixes",
     "html",
     "known_rules",

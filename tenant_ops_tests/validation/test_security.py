@@ -13,11 +13,10 @@ from psycopg.types.json import Jsonb
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, Tenant, login_password, provision
-from tenant_ops.validation import ValidationReport, execute_validation, plan_validation
+from tenant_ops.validation import ValidationReport, execute_validation, execute_validations, plan_validation
 from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.levels.security.credentials import unused_login
 from tenant_ops.validation.levels.security.facts import relations
-from tenant_ops.validation.run import execute_validations
 from tenant_ops_tests.validation.conftest import fill
 
 NewTenant = Callable[..., Tenant]
