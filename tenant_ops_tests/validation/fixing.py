@@ -12,7 +12,7 @@ from tenant_ops.validation import (
     Rule,
     execute_fixes,
     execute_validation,
-    plan_fixes,
+    find_fixes,
     plan_validation,
 )
 from tenant_ops_tests.validation.conftest import named
@@ -56,8 +56,7 @@ def planned(
 ) -> FixPlan:
     """The plan of the safe fixes, or of those asked for."""
     plan = plan_validation(fleet, tenant, types=types, rules=rules)
-    findings = execute_validation(fleet, plan).findings
-    return plan_fixes(fleet, plan, findings, rules=asked or None, policies=policies)
+    return find_fixes(fleet, plan, rules=asked or None, policies=policies)
 
 
 def fixed(
