@@ -48,6 +48,7 @@ def main() -> None:
     if "gx" in chosen and find_spec("great_expectations") is None:
         print("Great Expectations is not installed; pip install -e '.[bench]'")
         chosen.remove("gx")
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # no calls home in what is measured
     with tempfile.TemporaryDirectory(prefix="bench validation ") as folder:
         settings = Settings.load({"TENANT_OPS_HOME": str(Path(folder) / "home")})
         try:
