@@ -78,6 +78,7 @@ LETTERS = st.text(
 BLANKS = st.text(st.sampled_from([" ", "\t", "\r", "\n"]), max_size=4)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=12,
     deadline=None,

@@ -227,6 +227,7 @@ STRUCTURE = {
 }
 
 
+@pytest.mark.slow
 def test_what_a_definition_has_is_put_back_and_taken_away_again(loaded: tuple[Fleet, Tenant]) -> None:
     fleet, tenant = loaded
     for kind, statement in STRUCTURE.values():
