@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tenant_ops.tenants import Fleet, Tenant
-from tenant_ops_tests.cli.conftest import BAD_INPUT, DONE, Outcome
+from tenant_ops_tests.cli.conftest import BAD_INPUT, DONE, FAILED, Outcome
 
 Run = Callable[..., Outcome]
 ACME = ("--tenant-id", "acme")
@@ -19,13 +19,13 @@ def untidy(fleet: Fleet, tenant: Tenant) -> Tenant:
             "INSERT INTO artists VALUES (gen_random_uuid(), ' Ada Secret ', 'jazz', 'DE', 1, now())"
         )
         connection.execute("ALTER TABLE users DROP CONSTRAINT users_email_key")
-        for role in ("admin", "viewer"):
+        for role, age in (("admin", "1 hour"), ("viewer", "1 day")):
             connection.execute(
                 """
                 INSERT INTO users (user_id, email, display_name, role, status, created_at)
-                VALUES (gen_random_uuid(), 'ada@songs.example', 'Ada', %s, 'active', now())
+                VALUES (gen_random_uuid(), 'ada@songs.example', 'Ada', %s, 'active', now() - %s::interval)
                 """,
-                (role,),
+                (role, age),
             )
     return tenant
 
@@ -59,8 +59,24 @@ def test_a_reviewed_fix_is_applied_when_named(tenant_ops: Run, fleet: Fleet, unt
     rule = "data.users.unique.email"
     applied = tenant_ops("fixes", "apply", *ACME, "--rules", rule, "--policy", "keep-newest", "--json")
     assert [(one["rule"], one["rows"], one["done"]) for one in applied.json["outcomes"]] == [(rule, 1, True)]
+    with fleet.session(untidy) as connection:
+        assert connection.execute("SELECT role FROM users").fetchall() == [("admin",)]
     assert tenant_ops("fixes", "apply", *ACME, "--policy", "keep-any").code == BAD_INPUT
     assert tenant_ops("fixes", "apply", *ACME, "--rules", "schema.extra_column").code == BAD_INPUT
+
+
+def test_a_policy_that_would_leave_no_administrator_is_refused(
+    tenant_ops: Run, fleet: Fleet, untidy: Tenant
+) -> None:
+    with fleet.session(untidy) as connection:
+        connection.execute("UPDATE users SET created_at = now() - interval '2 days' WHERE role = 'admin'")
+    refused = tenant_ops(
+        *("fixes", "apply", *ACME, "--rules", "data.users.unique.email"), "--policy", "keep-newest", "--json"
+    )
+    assert refused.code == FAILED
+    assert refused.json["outcomes"][0]["reason"].startswith("It would break business.")
+    with fleet.session(untidy) as connection:
+        assert len(connection.execute("SELECT role FROM users").fetchall()) == 2
 
 
 def test_validating_with_a_dry_run_of_fixes_shows_them(tenant_ops: Run, fleet: Fleet, untidy: Tenant) -> None:
