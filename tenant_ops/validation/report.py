@@ -12,12 +12,19 @@ ones. Where fewer than half of the rules could be checked and nothing was found,
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from math import floor, prod
+from fractions import Fraction
+from math import floor
 
 from tenant_ops.validation.rules import SEVERITIES, Level, Policies, Rule, Severity, Trust
 from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
-PENALTY: dict[Severity, float] = {"critical": 0.5, "error": 0.12, "warning": 0.03, "info": 0.0}
+SCHEMA = "tenant_ops.validation/1"
+PENALTY: dict[Severity, Fraction] = {
+    "critical": Fraction(50, 100),
+    "error": Fraction(12, 100),
+    "warning": Fraction(3, 100),
+    "info": Fraction(0),
+}
 CRITICAL_CAP = 49
 LEAST_COVERAGE = 0.5
 
@@ -98,6 +105,7 @@ class Outcome:
         rows: Rows of the dataset, where they were counted.
         vouched: Of the checked rules, those that a sound constraint makes hold.
         sampled: Of the checked rules, those checked on a part of the rows.
+        explanation: Why the score is what it is; what its lines took adds up to what is missing.
     """
 
     name: str
@@ -109,6 +117,7 @@ class Outcome:
     rows: int | None = None
     vouched: int = 0
     sampled: int = 0
+    explanation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +251,7 @@ class ValidationReport:
         fixes: What auto-fix did, when it was asked for; findings are those left afterwards.
         seconds: Wall-clock time.
         sampled: Rules that found nothing in the part of a huge table they were checked on.
+        schema: Names the form of this document; it changes when a reader would have to.
     """
 
     tenant: str
@@ -258,6 +268,7 @@ class ValidationReport:
     started_at: str
     seconds: float
     sampled: tuple[Sampled, ...] = ()
+    schema: str = SCHEMA
 
     def found(self, *severities: Severity) -> tuple[Finding, ...]:
         """The findings of these severities."""
@@ -269,24 +280,31 @@ def score(findings: Iterable[Finding], coverage: float) -> int | None:
     broken: dict[str, Severity] = {finding.rule: finding.severity for finding in findings}
     if not broken and coverage < LEAST_COVERAGE:
         return None
-    whole = floor(100 * prod(1 - PENALTY[severity] for severity in broken.values()))
-    return min(whole, CRITICAL_CAP) if "critical" in broken.values() else whole
+    left = Fraction(100)
+    for severity in broken.values():
+        left *= 1 - PENALTY[severity]
+    return min(floor(left), CRITICAL_CAP) if "critical" in broken.values() else floor(left)
 
 
 def explain(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """What each broken rule took from the score, worst first."""
+    """What each broken rule took from the score, worst first, in whole points that add up."""
     lines: list[str] = []
-    left = 100.0
+    left = Fraction(100)
     ordered = worst_first(findings)
     for rule in dict.fromkeys(finding.rule for finding in ordered):
         found = [finding for finding in ordered if finding.rule == rule]
-        lost = left * PENALTY[found[0].severity]
-        left -= lost
-        count = sum(finding.count for finding in found)
-        lines.append(f"-{lost:.0f}: {rule} ({found[0].severity}), {count:,} found")
-    if ordered and ordered[0].severity == "critical" and left > CRITICAL_CAP:
-        lines.append(f"-{left - CRITICAL_CAP:.0f}: a critical finding caps the score at {CRITICAL_CAP}")
+        before, left = left, left * (1 - PENALTY[found[0].severity])
+        lines.append(f"-{floor(before) - floor(left)}: {_told(found)}")
+    if ordered and ordered[0].severity == "critical" and floor(left) > CRITICAL_CAP:
+        lines.append(f"-{floor(left) - CRITICAL_CAP}: a critical finding caps the score at {CRITICAL_CAP}")
     return tuple(lines)
+
+
+def _told(found: list[Finding]) -> str:
+    """What one rule found, for a person: how many, where, what is wrong."""
+    first, count = found[0], sum(finding.count for finding in found)
+    more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+    return f"{count:,} in {first.subject}{more}: {first.message} ({first.severity}, {first.rule})"
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -316,4 +334,5 @@ def outcome(
         rows=rows,
         vouched=sum(rule.id in vouched for rule in rules),
         sampled=sum(rule.id in sampled or rule.id in estimated for rule in rules),
+        explanation=explain(findings),
     )

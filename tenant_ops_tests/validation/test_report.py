@@ -110,17 +110,21 @@ def test_more_findings_never_raise_the_score(severities: list[Severity]) -> None
         assert scores[-1] <= 49
 
 
-def test_the_explanation_adds_up_to_what_is_missing() -> None:
+def test_the_explanation_says_what_was_found_in_words() -> None:
     findings = [finding("critical", "data.a"), finding("error", "data.b"), finding("warning", "data.c")]
     assert explain(findings) == (
-        "-50: data.a (critical), 3 found",
-        "-6: data.b (error), 3 found",
-        "-1: data.c (warning), 3 found",
+        "-50: 3 in users: Not so. (critical, data.a)",
+        "-6: 3 in users: Not so. (error, data.b)",
+        "-2: 3 in users: Not so. (warning, data.c)",
     )
-    assert explain([finding("critical", "data.a")]) == (
-        "-50: data.a (critical), 3 found",
-        "-1: a critical finding caps the score at 49",
-    )
+    assert explain([finding("critical", "data.a")])[1:] == ("-1: a critical finding caps the score at 49",)
+
+
+@given(st.lists(st.sampled_from(SEVERITIES)))
+def test_the_explanation_adds_up_to_exactly_what_is_missing(severities: list[Severity]) -> None:
+    findings = [finding(severity, f"data.{n}") for n, severity in enumerate(severities)]
+    lost = sum(int(line.partition(":")[0]) for line in explain(findings))
+    assert 100 + lost == score(findings, 1.0)
 
 
 def test_a_tenant_without_rows_is_unknown_where_rows_are_the_evidence(report: ValidationReport) -> None:
