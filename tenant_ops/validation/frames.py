@@ -24,7 +24,7 @@ from tenant_ops.platform.errors import InputError
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.guard import Unusable, blame
 from tenant_ops.validation.rules import Frame, Rule
-from tenant_ops.validation.scanning import BadRows
+from tenant_ops.validation.scanning import BadRows, trusted
 
 # Read as the text or number a loaded row has, so that a function sees both alike.
 _CASTS = {"uuid": "::text", "jsonb": "::text", "inet": "::text", "numeric": "::double precision"}
@@ -44,8 +44,9 @@ def bad_frame_rows(evidence: Evidence, rule: Rule, samples: int) -> BadRows:
         rows += len(part)
         bad = _judge(find, part, rule.origin)
         count += int(bad.sum())
-        named = part.loc[bad.to_numpy(), list(dataset.key)].astype(object)
-        keys = sorted([*keys, *named.to_dict("records")], key=lambda key: list(map(str, key.values())))
+        named = part.loc[bad.to_numpy(), list(dataset.key)].astype(object).itertuples(index=False, name=None)
+        keys += [dict(zip(dataset.key, key, strict=True)) for key in named]
+        keys.sort(key=lambda key: list(map(str, key.values())))
         del keys[samples:]
     return BadRows(count, keys, filled=rows > 0)
 
@@ -70,7 +71,7 @@ def frame_query(dataset: Dataset, find: Frame) -> sql.Composed:
     """
     return sql.SQL("SELECT {} FROM {}").format(
         sql.SQL(", ").join(
-            sql.SQL("{}{}").format(sql.Identifier(column.name), sql.SQL(_CASTS.get(column.type, "")))
+            sql.SQL("{}{}").format(sql.Identifier(column.name), trusted(_CASTS.get(column.type, "")))
             for column in _columns(dataset, find)
         ),
         sql.Identifier(dataset.name),
@@ -170,7 +171,7 @@ def _judge(find: Frame, part: pd.DataFrame, origin: str) -> pd.Series:
     except Unusable:
         raise
     except Exception as error:
-        raise Unusable(blame(error, _named(find.function, origin))) from None
+        raise Unusable(blame(error, find.function, _named(find.function, origin))) from None
     if isinstance(answer, pd.DataFrame) and answer.index.isin(part.index).all():
         return pd.Series(part.index.isin(answer.index), index=part.index)
     if isinstance(answer, pd.Series) and pd.api.types.is_bool_dtype(answer) and len(answer) == len(part):

@@ -9,6 +9,7 @@ transaction, declared as a cursor, which nothing but a query can be.
 """
 
 import functools
+import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,15 +93,16 @@ _GUARDED: WeakSet[Any] = WeakSet()
 def _look(look: Callable[[Evidence], Iterable[Sighting]], origin: str, evidence: Evidence) -> list[Sighting]:
     """What the function sees with guarded evidence; what it set in the transaction is taken back."""
     connection = evidence.connection
+    alone = replace(evidence.background, batch=None)  # which names the tenants examined beside it
     with connection.transaction(force_rollback=True):
         try:
             sightings = list(
-                look(GuardedEvidence(evidence.background, Queries(connection)))  # pyright: ignore[reportArgumentType]
+                look(GuardedEvidence(alone, Queries(connection)))  # pyright: ignore[reportArgumentType]
             )
         except (NotAvailable, psycopg.Error):
             raise
         except Exception as error:
-            raise Unusable(blame(error, origin)) from None
+            raise Unusable(blame(error, look, origin)) from None
         if connection.info.transaction_status is TransactionStatus.INERROR:
             raise Unusable(f"{origin} went on after a query of its had failed.")
     for one in sightings:
@@ -109,10 +111,10 @@ def _look(look: Callable[[Evidence], Iterable[Sighting]], origin: str, evidence:
     return sightings
 
 
-def blame(error: Exception, origin: str) -> str:
+def blame(error: Exception, function: Callable[..., Any], origin: str) -> str:
     """Which function failed, how and in which line; never the error's text, which may hold a row."""
     frames = traceback.extract_tb(error.__traceback__)
-    module = origin.rpartition(".")[0].rpartition(".")[2]
-    own = [frame for frame in frames if Path(frame.filename).stem == module] or frames[-1:]
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    own = [frame for frame in frames if code and frame.filename == code.co_filename] or frames[-1:]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{origin or 'Its function'} raised {type(error).__name__}{place}."

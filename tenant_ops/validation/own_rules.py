@@ -72,7 +72,7 @@ def known_rules(
     ]
     fitting = [one for one in own if one.rule.catalog in (None, catalog.name)]
     for one in fitting:
-        _must_fit(one, catalog)
+        must_fit(one, catalog)
     known = (
         *(KnownRule(rule, "shipped") for rule in shipped_rules(catalog)),
         *(replace(one, rule=guarded(one.rule)) for one in fitting),
@@ -158,8 +158,12 @@ def _rules_of(module: ModuleType) -> Iterator[tuple[str, Rule]]:
                 yield name, one
 
 
-def _must_fit(one: KnownRule, catalog: Catalog) -> None:
-    """Refuse what could never be checked on this catalog."""
+def must_fit(one: KnownRule, catalog: Catalog) -> None:
+    """Refuse a rule that could never be checked on this catalog.
+
+    Raises:
+        InputError: it names a dataset or column the catalog lacks, or lacks a dataset itself.
+    """
     rule = one.rule
     if rule.level not in LEVELS or rule.severity not in SEVERITIES:
         raise InputError(

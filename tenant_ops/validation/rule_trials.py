@@ -82,7 +82,7 @@ def _scratch(fleet: Fleet) -> Iterator[Evidence]:
         created_at=now,
         updated_at=now,
     )
-    background = Background(nobody, fleet.catalog, frozenset(), {}, now)
+    background = Background(nobody, fleet.catalog, frozenset(), (), now)
     with fleet.control.transaction() as connection, connection.transaction(force_rollback=True):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         connection.execute("SELECT set_config('search_path', %s, true)", (f'"{name}"',))
@@ -108,24 +108,27 @@ def _try(evidence: Evidence, one: KnownRule, *, looks: bool) -> Trial:
                     with evidence.connection.cursor(name="rule_trial") as cursor:
                         cursor.execute(query_of(evidence.catalog, rule), evidence.facts)
     except psycopg.Error as error:
-        said = error.diag.message_primary or type(error).__name__
+        if error.sqlstate is None:  # it never reached the server
+            return _unfilled(evidence, one, error)
         hint = error.diag.message_hint or "Correct it; a % that is no parameter is written twice."
-        return Trial(rule.id, one.place, f"Postgres says: {said}.", hint)
+        return Trial(rule.id, one.place, f"Postgres says: {error.diag.message_primary}.", hint)
     except Unusable as error:
         return Trial(rule.id, one.place, str(error), "Correct the function.")
     except NotAvailable:
         pass  # a rule may say that this server cannot tell
-    except (KeyError, IndexError, ValueError, TypeError) as error:  # of filling in parameters
-        return Trial(
-            rule.id,
-            one.place,
-            f"Its parameters cannot be filled in: {error}.",
-            f"There are: {', '.join(sorted(evidence.facts))}. A % that is no parameter is written twice.",
-        )
     return Trial(rule.id, one.place)
 
 
-def query_of(catalog: Catalog, rule: Rule) -> sql.Composable:
+def _unfilled(evidence: Evidence, one: KnownRule, error: Exception) -> Trial:
+    return Trial(
+        one.rule.id,
+        one.place,
+        f"Its parameters cannot be filled in: {error}.",
+        f"There are: {', '.join(sorted(evidence.facts))}. A % that is no parameter is written twice.",
+    )
+
+
+def query_of(catalog: Catalog, rule: Rule) -> sql.Composed:
     """The query that finds what breaks a rule, as SQL of its own."""
     match rule.find:
         case Rows(query):
