@@ -38,6 +38,7 @@ from tenant_ops.cli.running import (
     show_plans,
     split,
 )
+from tenant_ops.cli.verdicts import FailOn, Judge, JunitFile, MinScore
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.reports import as_document
 
@@ -107,6 +108,9 @@ def validate_data(
     undo: Annotated[str | None, typer.Option(help="Take back the fixes of this fix id.")] = None,
     generate_report: Annotated[bool, typer.Option(help="Write an HTML report per tenant.")] = False,
     output_path: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports"),
+    fail_on: FailOn = "info",
+    min_score: MinScore = None,
+    junit: JunitFile = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -141,6 +145,7 @@ def validate_data(
             config={"ops": {"validation_report": {"config": config}}},
             command="tenant-ops validate-data",
             where=f"reports: {output_path}" if generate_report else "",
+            judge=Judge(plans, fail_on, min_score, junit),
         )
 
 
