@@ -4,10 +4,9 @@
 mends and undoes, `documents.py` writes the report for people.
 """
 
-from tenant_ops.validation.documents import html, markdown, save_html
+from tenant_ops.validation.documents import html, junit, markdown, save_html
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.fixing import execute_fixes, find_fixes, list_fixes, plan_fixes, undo_fixes
-from tenant_ops.validation.junit import junit
 from tenant_ops.validation.levels import shipped_rules
 from tenant_ops.validation.own_rules import KnownRule, known_rules
 from tenant_ops.validation.report import (

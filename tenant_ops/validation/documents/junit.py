@@ -1,6 +1,6 @@
 """Validation as JUnit XML, which build servers read: a suite per tenant and level, a case per rule.
 
-Here: what becomes a case, a failure, a skip. Not here: documents for people (`documents.py`).
+Here: what becomes a case, a failure, a skip. Not here: documents for people (`html.py`, `markdown.py`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
