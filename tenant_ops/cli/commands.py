@@ -106,7 +106,8 @@ def validate_data(
     ] = None,
     auto_fix: Annotated[bool, typer.Option(help="Apply the safe fixes; each can be undone.")] = False,
     undo: Annotated[str | None, typer.Option(help="Take back the fixes of this fix id.")] = None,
-    generate_report: Annotated[bool, typer.Option(help="Write an HTML report per tenant.")] = False,
+    generate_report: Annotated[bool, typer.Option(help="Write a report per tenant.")] = False,
+    report_format: Annotated[str, typer.Option(help="As html, md or json, or several: html,json.")] = "html",
     output_path: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports"),
     fail_on: FailOn = "info",
     min_score: MinScore = None,
@@ -115,13 +116,15 @@ def validate_data(
     as_json: AsJson = False,
 ) -> None:
     """Check tenants at five levels and score their health; exit code 3 when there are findings."""
-    from tenant_ops.validation import find_fixes, plan_validation, undo_fixes
+    from tenant_ops.validation import check_formats, find_fixes, plan_validation, undo_fixes
 
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
         if undo is not None:
             print_json(undo_fixes(fleet, chosen[0], undo))
             return
+        formats = split(report_format)
+        check_formats(formats)
         levels = split(validation_types) or None
         plans = [plan_validation(fleet, tenant, types=levels, auto_fix=auto_fix) for tenant in chosen]
         if dry_run:
@@ -136,7 +139,8 @@ def validate_data(
             show_plans(planned, as_json=as_json, title="validate-data: plan")
             return
         folder = str(output_path.resolve()) if generate_report else ""
-        config = {"types": levels or [], "auto_fix": auto_fix, "report_folder": folder}
+        config = {"types": levels or [], "auto_fix": auto_fix}
+        config |= {"report_folder": folder, "report_formats": formats}
         run(
             fleet,
             "validate_data",

@@ -4,7 +4,7 @@
 mends and undoes, `documents.py` writes the report for people.
 """
 
-from tenant_ops.validation.documents import html, junit, markdown, save_html
+from tenant_ops.validation.documents import check_formats, html, junit, markdown, save_report
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.fixing import execute_fixes, find_fixes, list_fixes, plan_fixes, undo_fixes
 from tenant_ops.validation.levels import shipped_rules
@@ -91,6 +91,7 @@ __all__ = [
     "ValidationPlan",
     "ValidationReport",
     "Where",
+    "check_formats",
     "execute_fixes",
     "execute_validation",
     "execute_validations",
@@ -103,7 +104,7 @@ __all__ = [
     "plan_fixes",
     "plan_validation",
     "rule",
-    "save_html",
+    "save_report",
     "shipped_rules",
     "try_rules",
     "undo_fixes",

@@ -1,6 +1,7 @@
 """The report: a score that can be trusted, and documents that show what was found and nothing else."""
 
 import hashlib
+import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tenant_ops.validation import (
     html,
     markdown,
     plan_validation,
-    save_html,
+    save_report,
 )
 from tenant_ops.validation.report import explain, score
 from tenant_ops_tests.validation.conftest import fleet_of_its_own
@@ -196,8 +197,17 @@ def test_markdown_keeps_evil_text_in_its_cell(report: ValidationReport) -> None:
 
 
 def test_the_page_is_saved_under_the_tenants_name(report: ValidationReport, tmp_path: Path) -> None:
-    path = save_html(report, tmp_path / "new folder")
-    assert path.name == "validation-acme.html"
-    assert path.read_text(encoding="utf-8") == html(report)
+    paths = save_report(report, tmp_path / "new folder", ["html", "md", "json"])
+    assert [path.name for path in paths] == [f"validation-acme.{name}" for name in ("html", "md", "json")]
+    page, text, document = (path.read_text(encoding="utf-8") for path in paths)
+    assert (page, text, json.loads(document)) == (html(report), markdown(report), as_document(report))
     with pytest.raises(InputError, match="the report cannot be written"):
-        save_html(report, path)
+        save_report(report, paths[0])
+
+
+def test_a_format_nobody_can_write_is_refused_and_nothing_written(
+    report: ValidationReport, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no report format 'pdf'"):
+        save_report(report, tmp_path / "reports", ["html", "pdf"])
+    assert not (tmp_path / "reports").exists()

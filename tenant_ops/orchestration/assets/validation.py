@@ -13,7 +13,7 @@ from tenant_ops.orchestration.checks import LEVELS, level_verdicts, validation_m
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
 from tenant_ops.tenants import Tenant
-from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation, save_html
+from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation, save_report
 
 VALIDATION_REPORT = dg.AssetKey("validation_report")
 
@@ -23,7 +23,8 @@ class ValidateConfig(dg.Config):
 
     types: list[str] = Field(default=[], description="Levels to check; empty: all of them.")
     auto_fix: bool = Field(default=False, description="Apply the safe fixes; each can be undone.")
-    report_folder: str = Field(default="", description="Folder for an HTML report per tenant; empty: none.")
+    report_folder: str = Field(default="", description="Folder for a report per tenant; empty: none.")
+    report_formats: list[str] = Field(default=["html"], description="Of html, md and json.")
 
 
 def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> list[dg.AssetsDefinition]:
@@ -50,7 +51,7 @@ def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> lis
             )
             report = execute_validation(fleet, plan)
             if config.report_folder:
-                save_html(report, Path(config.report_folder))
+                save_report(report, Path(config.report_folder), config.report_formats)
             return report
 
         return batch.run(
