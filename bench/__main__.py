@@ -17,6 +17,8 @@ BENCHMARKS: tuple[tuple[str, list[str], list[str]], ...] = (
         ["--rows", "100000", "--rounds", "1", "--tenants", "100"],
     ),
     ("bench.journal", [], ["--quick"]),
+    ("bench.validation", [], ["--rows", "50000", "--rounds", "1"]),
+    ("bench.validation_fleet", [], ["--quick"]),
     ("bench.event_log", [], ["30", "1"]),
     ("bench.batches", [], ["20", "1"]),
 )

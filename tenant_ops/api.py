@@ -34,7 +34,7 @@ from tenant_ops.loading import LoadReport, execute_load, plan_load
 from tenant_ops.migrations import MigrationPlan, MigrationReport, execute_migration, plan_migration
 from tenant_ops.monitoring import MonitoringReport, monitor
 from tenant_ops.tenants import Fleet, ProvisionReport, provision
-from tenant_ops.validation import ValidationReport, execute_validation, plan_validation
+from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation
 
 T = TypeVar("T")
 
@@ -125,13 +125,18 @@ class DataValidator(_Operator):
     """Validates tenants."""
 
     async def validate_data(
-        self, tenant_id: str, *, validation_types: Sequence[str] | None = None, auto_fix: bool = False
+        self,
+        tenant_id: str,
+        *,
+        validation_types: Sequence[str] | None = None,
+        rules: Sequence[Rule | str] = (),
+        auto_fix: bool = False,
     ) -> ValidationReport:
         """Check a tenant at the named levels (all when None) and score its health."""
 
         def work() -> ValidationReport:
             tenant = self.fleet.registry.get(tenant_id).require()
-            plan = plan_validation(self.fleet, tenant, types=validation_types, auto_fix=auto_fix)
+            plan = plan_validation(self.fleet, tenant, types=validation_types, rules=rules, auto_fix=auto_fix)
             return execute_validation(self.fleet, plan)
 
         return await self._run(work)

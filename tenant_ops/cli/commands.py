@@ -18,9 +18,11 @@ from tenant_ops.cli import (
     backup_stores,
     backups,
     desk,
+    fixes,
     fixtures,
     loading,
     quarantine,
+    rules,
     tenants,
 )
 from tenant_ops.cli.output import print_json, print_table
@@ -36,6 +38,7 @@ from tenant_ops.cli.running import (
     show_plans,
     split,
 )
+from tenant_ops.cli.verdicts import FailOn, Judge, JunitFile, MinScore
 from tenant_ops.platform.errors import InputError
 from tenant_ops.platform.reports import as_document
 
@@ -57,6 +60,8 @@ app.add_typer(backups.app, name="backup")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(fixtures.app, name="fixtures")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(rules.app, name="rules")
+app.add_typer(fixes.app, name="fixes")
 app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)
@@ -101,27 +106,41 @@ def validate_data(
     ] = None,
     auto_fix: Annotated[bool, typer.Option(help="Apply the safe fixes; each can be undone.")] = False,
     undo: Annotated[str | None, typer.Option(help="Take back the fixes of this fix id.")] = None,
-    generate_report: Annotated[bool, typer.Option(help="Write an HTML report per tenant.")] = False,
+    generate_report: Annotated[bool, typer.Option(help="Write a report per tenant.")] = False,
+    report_format: Annotated[str, typer.Option(help="As html, md or json, or several: html,json.")] = "html",
     output_path: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("reports"),
+    fail_on: FailOn = "info",
+    min_score: MinScore = None,
+    junit: JunitFile = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Check tenants at five levels and score their health; exit code 3 when there are findings."""
-    from tenant_ops.validation import plan_validation, undo_fixes
+    from tenant_ops.validation import check_formats, find_fixes, plan_validation, undo_fixes
 
     with open_fleet() as fleet:
         chosen = chosen_tenants(fleet, tenant_id)
         if undo is not None:
             print_json(undo_fixes(fleet, chosen[0], undo))
             return
+        formats = split(report_format)
+        check_formats(formats)
         levels = split(validation_types) or None
         plans = [plan_validation(fleet, tenant, types=levels, auto_fix=auto_fix) for tenant in chosen]
         if dry_run:
-            planned = [{**vars(plan), "rules": [rule.id for rule in plan.rules]} for plan in plans]
+            planned = [
+                {
+                    **vars(plan),
+                    "rules": [rule.id for rule in plan.rules],
+                    "fixes": find_fixes(fleet, plan).steps if auto_fix else (),
+                }
+                for plan in plans
+            ]
             show_plans(planned, as_json=as_json, title="validate-data: plan")
             return
         folder = str(output_path.resolve()) if generate_report else ""
-        config = {"types": levels or [], "auto_fix": auto_fix, "report_folder": folder}
+        config = {"types": levels or [], "auto_fix": auto_fix}
+        config |= {"report_folder": folder, "report_formats": formats}
         run(
             fleet,
             "validate_data",
@@ -130,6 +149,7 @@ def validate_data(
             config={"ops": {"validation_report": {"config": config}}},
             command="tenant-ops validate-data",
             where=f"reports: {output_path}" if generate_report else "",
+            judge=Judge(plans, fail_on, min_score, junit),
         )
 
 

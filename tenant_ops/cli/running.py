@@ -4,12 +4,13 @@ Here: glue between flags and jobs. Not here: single commands (`commands.py` and 
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
+from tenant_ops.audit import StoredReport
 from tenant_ops.cli.output import STDERR, print_json, print_notes, print_plan, print_reports
 from tenant_ops.platform import logs
 from tenant_ops.platform.errors import InputError
@@ -109,6 +110,7 @@ def run(
     command: str = "",
     shown: Sequence[str] = (),
     where: str = "",
+    judge: Callable[[Sequence[StoredReport]], bool] | None = None,
 ) -> None:
     """Run a job, print what it stored, and exit with what that means.
 
@@ -122,6 +124,7 @@ def run(
         command: The command to repeat for tenants that failed.
         shown: Operations whose reports are tabled; empty for all.
         where: What to say about files that were written.
+        judge: Says of the reports whether what was found is to end in exit code 3; None: whatever was.
     """
     from tenant_ops.orchestration.launch import run_job  # Dagster takes a second to import
 
@@ -157,11 +160,14 @@ def run(
             style="dim",
             highlight=False,
         )
+    found = any(report.outcome == "findings" for report in launched.reports)
+    if judge is not None:
+        found = judge(launched.reports)
     if not launched.success:
         codes = {
             report.body.get("exit_code", FAILED) for report in launched.reports if report.outcome == "failed"
         }
         # Bad input only when nothing else went wrong: then trying again as it is cannot help.
         raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED)
-    if any(report.outcome == "findings" for report in launched.reports):
+    if found:
         raise typer.Exit(FINDINGS)

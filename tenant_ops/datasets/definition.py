@@ -91,6 +91,8 @@ class Column:
         formats: How source files write its dates or times, tried in order (`formats.py`); without any, in ISO
             spelling.
         zone: Whose clocks its times without a zone are read from (`Europe/Berlin`); without one, UTC.
+        past: Whether it is the time of something that happened: stored rows must not be later than now.
+        shape: What a document must be, when it may not be any JSON.
     """
 
     name: str
@@ -105,6 +107,8 @@ class Column:
     sample: str | None = None
     formats: tuple[str, ...] = ()
     zone: str | None = None
+    past: bool = False
+    shape: Literal["object", "array"] | None = None
 
     @property
     def source_name(self) -> str:
@@ -163,6 +167,7 @@ class Dataset:
         key: Primary key columns.
         foreign_keys: References to other datasets.
         unique: Further unique column sets.
+        alike: Column sets people know a row by: rows alike but for case, blanks and accents are suspicious.
         indexes: Column sets that queries filter on.
         orders: Row rules over two columns.
         retention: When rows may be cleaned up.
@@ -181,6 +186,7 @@ class Dataset:
     key: tuple[str, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
+    alike: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
     orders: tuple[Order, ...] = ()
     retention: Retention | None = None
@@ -206,7 +212,7 @@ class Dataset:
         mentioned = {
             *self.key,
             *(name for key in self.foreign_keys for name in key.columns),
-            *(name for columns in (*self.unique, *self.indexes) for name in columns),
+            *(name for columns in (*self.unique, *self.alike, *self.indexes) for name in columns),
             *(name for order in self.orders for name in (order.first, order.then)),
             *((self.retention.column,) if self.retention else ()),
             *(name for name in (self.newest_by, self.cursor) if name),

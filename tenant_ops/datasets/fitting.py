@@ -45,7 +45,7 @@ def check_transforms(dataset: "Dataset") -> None:
 
 
 def check_formats(dataset: "Dataset") -> None:
-    """Refuse formats and zones of columns that cannot be used.
+    """Refuse formats, zones, pasts and shapes of columns that cannot be used.
 
     Raises:
         InputError: names the dataset and the column.
@@ -56,6 +56,10 @@ def check_formats(dataset: "Dataset") -> None:
             column.zone and column.type != "timestamptz"
         ):
             raise InputError(f"a {column.type} has neither formats nor a zone.", where=where)
+        if (column.past and column.type not in {"date", "timestamptz"}) or (
+            column.shape and column.type != "jsonb"
+        ):
+            raise InputError(f"a {column.type} has neither a past nor a shape.", where=where)
         for format_ in column.formats:
             if problem := _format_problem(format_, column.type):
                 raise InputError(problem, where=where)

@@ -3,7 +3,7 @@
 Here: which assets, jobs, schedules, sensors and resources there are. Not here: what they do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 
@@ -24,6 +24,7 @@ from tenant_ops.orchestration.schedules import SCHEDULES
 from tenant_ops.orchestration.sensors import SENSORS
 from tenant_ops.platform.progress import SILENT, Progress
 from tenant_ops.tenants import Fleet
+from tenant_ops.validation import Rule
 
 
 def _open(catalog: Catalog) -> Fleet:
@@ -33,6 +34,7 @@ def _open(catalog: Catalog) -> Fleet:
 def build_defs(
     catalog: Catalog = MUSIC,
     *,
+    rules: Sequence[Rule | str] = (),
     open_fleet: Callable[[Catalog], Fleet] = _open,
     progress: Progress = SILENT,
 ) -> dg.Definitions:
@@ -40,6 +42,8 @@ def build_defs(
 
     Args:
         catalog: The datasets every tenant has.
+        rules: Validation rules of your own, or modules of them, beside those of installed packages and those
+            of the modules in TENANT_OPS_RULES.
         open_fleet: Connects to the control plane; called once per run, never at import.
         progress: Told by long operations how far they are.
     """
@@ -58,7 +62,7 @@ def build_defs(
             *TENANT_ASSETS,
             *fixture_assets(catalog),
             *dataset_assets(catalog),
-            *validation_assets(catalog),
+            *validation_assets(catalog, rules),
             *backup_assets(catalog),
             *OPERATION_ASSETS,
         ],

@@ -40,6 +40,7 @@ class Settings:
         alert_recipients: E-mail addresses alerts go to.
         smtp_url: Mail server for alerts, `smtp://user:password@host:port`.
         slack_webhook_url: Slack incoming webhook for alerts.
+        rules: Modules of validation rules, beside those of installed packages.
         actor: Who is recorded in the audit log as having done things.
     """
 
@@ -61,6 +62,7 @@ class Settings:
     alert_recipients: tuple[str, ...] = ()
     smtp_url: str | None = field(default=None, repr=False)
     slack_webhook_url: str | None = field(default=None, repr=False)
+    rules: tuple[str, ...] = ()
     actor: str = "operator"
 
     @classmethod
@@ -94,6 +96,7 @@ class Settings:
             alert_recipients=tuple(address.strip() for address in recipients if address.strip()),
             smtp_url=env.get("SMTP_URL") or None,
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
+            rules=tuple(name.strip() for name in env.get("TENANT_OPS_RULES", "").split(",") if name.strip()),
             actor=env.get("TENANT_OPS_ACTOR") or env.get("USER") or "operator",
         )
 

@@ -3,18 +3,59 @@
 Here: the connection and what several rules need, read once. Not here: the rules.
 """
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tenant_ops.datasets import Catalog
 from tenant_ops.datasets.structure import Part, expected_structure, live_structure
 from tenant_ops.tenants import Fleet, Tenant
+
+T = TypeVar("T")
+Reader = Callable[[psycopg.Connection, Sequence[Tenant]], Mapping[UUID, T]]
+"""Reads something of several tenants of one server in one go: what it read, by tenant."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A credential on record, without what it opens."""
+
+    kind: str
+    username: str
+    created_at: datetime
+    rotate_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What monitoring saw of the login's connections.
+
+    Attributes:
+        since: The first time it looked.
+        seen: The last time it saw the login connected.
+        until: The last time it looked.
+    """
+
+    since: datetime
+    seen: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tenants of one server that are examined one after the other, and what was read of all at once."""
+
+    tenants: tuple[Tenant, ...]
+    answers: dict[Callable[..., Any], Mapping[UUID, Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True)
@@ -27,25 +68,66 @@ class Background:
         tenant: Whose data it is.
         catalog: The datasets the tenant should have.
         expected: The parts the catalog's tables have.
-        rotate_at: When each of its credentials was to be rotated, by kind.
+        credentials: Its credentials on record.
         now: The moment the examination began.
+        use: What monitoring knows of its login's use.
+        batch: The tenants it is examined with, if any.
+        surveys: What samples of its tables showed when they were taken last, by table.
+        surveyed: The same of samples taken now, to be kept.
     """
 
     tenant: Tenant
     catalog: Catalog
     expected: frozenset[Part]
-    rotate_at: dict[str, datetime | None]
+    credentials: tuple[Credential, ...]
     now: datetime
+    use: Use | None = None
+    batch: Batch | None = None
+    surveys: Mapping[str, Any] = field(default_factory=dict)
+    surveyed: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def gather(cls, fleet: Fleet, tenant: Tenant) -> "Background":
         """Read it from the control plane and the definitions."""
+        return cls.gather_all(fleet, [tenant])[tenant.id]
+
+    @classmethod
+    def gather_all(cls, fleet: Fleet, tenants: Sequence[Tenant]) -> dict[UUID, "Background"]:
+        """The same for several tenants, which then share what is read of those on one server."""
+        credentials: dict[UUID, list[Credential]] = {tenant.id: [] for tenant in tenants}
+        uses: dict[UUID, Use] = {}
+        ids = list(credentials)
         with fleet.control.transaction() as connection:
-            rows = connection.execute(
-                "SELECT kind, rotate_at FROM tenant_ops.credential WHERE tenant_id = %s", (tenant.id,)
-            ).fetchall()
-        expected = expected_structure(fleet.database(tenant), fleet.catalog)
-        return cls(tenant, fleet.catalog, expected, dict(rows), fleet.clock())
+            for tenant_id, *row in connection.execute(_CREDENTIALS, (ids,)):
+                credentials[tenant_id].append(Credential(*row))
+            surveys = dict(connection.execute(_SURVEYS, (ids,)).fetchall())
+            for tenant_id, *row in connection.execute(_USES, (ids,)):
+                uses[tenant_id] = Use(*row)
+        now = fleet.clock()
+        placed: dict[str, list[Tenant]] = {}
+        for tenant in tenants:
+            placed.setdefault(tenant.placement, []).append(tenant)
+        batches = {name: Batch(tuple(there)) if len(there) > 1 else None for name, there in placed.items()}
+        return {
+            tenant.id: cls(
+                tenant,
+                fleet.catalog,
+                expected_structure(fleet.database(tenant), fleet.catalog),
+                tuple(credentials[tenant.id]),
+                now,
+                uses.get(tenant.id),
+                batches[tenant.placement],
+                surveys.get(tenant.id, {}),
+            )
+            for tenant in tenants
+        }
+
+    def keep_surveys(self, fleet: Fleet) -> None:
+        """Keep what new samples showed, so that a table is read again only when its rows have changed."""
+        if self.surveyed:
+            tables = Jsonb({**self.surveys, **self.surveyed})
+            with fleet.control.transaction() as connection:
+                connection.execute(_KEEP_SURVEYS, (self.tenant.id, tables, self.now))
 
 
 @dataclass(frozen=True)
@@ -59,6 +141,7 @@ class Evidence:
 
     background: Background
     connection: psycopg.Connection
+    _answers: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def tenant(self) -> Tenant:
@@ -78,6 +161,27 @@ class Evidence:
             for name, value in asdict(self.tenant.tier).items()
         }
         return {**limits, "now": self.background.now}
+
+    def told(self, reader: Reader[T], *, operator: bool = False) -> T:
+        """What the reader says of this tenant; it is asked once, for all tenants examined together.
+
+        Args:
+            reader: What to ask.
+            operator: Whether it reads what the server hides from owners.
+        """
+        batch = self.background.batch
+        answers = batch.answers if batch else self._answers
+        if reader not in answers:
+            tenants = batch.tenants if batch else (self.tenant,)
+            with self.as_operator() if operator else nullcontext(self.connection) as connection:
+                answers[reader] = reader(connection, tenants)
+        return answers[reader][self.tenant.id]
+
+    def known(self, look: Callable[["Evidence"], T]) -> T:
+        """What looking at this tenant gave, looked up once for all rules that ask."""
+        if look not in self._answers:
+            self._answers[look] = look(self)
+        return self._answers[look]
 
     @cached_property
     def contents(self) -> dict[str, list[int]]:
@@ -116,18 +220,38 @@ class Evidence:
     @contextmanager
     def as_operator(self) -> Generator[psycopg.Connection]:
         """The same connection with the rights of whoever runs this, for what the server hides from owners."""
-        names = ("role", "search_path")
-        before = [self.connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in names]
-        self.connection.execute("SELECT set_config('role', 'none', true)")
+        before = self.connection.execute(
+            "SELECT current_setting('role'), current_setting('search_path'), set_config('role', 'none', true)"
+        ).fetchone()
+        assert before is not None
         try:
             yield self.connection
         except psycopg.Error:
             raise  # the savepoint rules run in takes the settings back
         except BaseException:
-            self._put_back(names, before)
+            self._put_back(*before[:2])
             raise
-        self._put_back(names, before)
+        self._put_back(*before[:2])
 
-    def _put_back(self, names: Iterable[str], before: Iterable[Any]) -> None:
-        for name, row in zip(names, before, strict=True):
-            self.connection.execute("SELECT set_config(%s, %s, true)", (name, row[0]))
+    def _put_back(self, role: str, search_path: str) -> None:
+        self.connection.execute(
+            "SELECT set_config('role', %s, true), set_config('search_path', %s, true)", (role, search_path)
+        )
+
+
+_SURVEYS = "SELECT tenant_id, tables FROM tenant_ops.value_survey WHERE tenant_id = ANY (%s)"
+
+_KEEP_SURVEYS = """
+INSERT INTO tenant_ops.value_survey (tenant_id, tables, surveyed_at) VALUES (%s, %s, %s)
+ON CONFLICT (tenant_id) DO UPDATE SET tables = excluded.tables, surveyed_at = excluded.surveyed_at
+"""
+
+_CREDENTIALS = """
+SELECT tenant_id, kind, username, created_at, rotate_at FROM tenant_ops.credential
+WHERE tenant_id = ANY (%s) ORDER BY tenant_id, kind
+"""
+
+_USES = """
+SELECT tenant_id, min(at), max(at) FILTER (WHERE value > 0), max(at)
+FROM tenant_ops.sample WHERE tenant_id = ANY (%s) AND metric = 'connections' GROUP BY 1
+"""

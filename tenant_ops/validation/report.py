@@ -10,13 +10,21 @@ ones. Where fewer than half of the rules could be checked and nothing was found,
 100; a tenant's is unknown when that of a level asked for is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from math import floor, prod
+from fractions import Fraction
+from math import floor
 
-from tenant_ops.validation.rules import SEVERITIES, Level, Rule, Severity
+from tenant_ops.validation.rules import SEVERITIES, Level, Policies, Rule, Severity, Trust
+from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
 
-PENALTY: dict[Severity, float] = {"critical": 0.5, "error": 0.12, "warning": 0.03, "info": 0.0}
+SCHEMA = "tenant_ops.validation/1"
+PENALTY: dict[Severity, Fraction] = {
+    "critical": Fraction(50, 100),
+    "error": Fraction(12, 100),
+    "warning": Fraction(3, 100),
+    "info": Fraction(0),
+}
 CRITICAL_CAP = 49
 LEAST_COVERAGE = 0.5
 
@@ -30,6 +38,8 @@ class ValidationPlan:
         auto_fix: Whether safe fixes are applied afterwards.
         statement_timeout_s: Longest single query in seconds.
         samples: Most keys named per finding.
+        trust_constraints: Whether rules that a sound constraint makes hold are taken to hold.
+        sampling: When a part of a table is read; None: never.
     """
 
     tenant: str
@@ -40,6 +50,8 @@ class ValidationPlan:
     auto_fix: bool
     statement_timeout_s: float
     samples: int
+    trust_constraints: bool = True
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,10 @@ class Finding:
     Attributes:
         key: Names this problem for as long as it lasts: rule and subject.
         subject: What is wrong: `tracks.isrc`, `role t_..._app`.
-        count: Rows or objects concerned.
+        count: Rows or objects concerned; those seen, where a part of the table was looked at.
         sample: Some of the rows, by key; personal data is masked.
         fixable: Whether a safe fix is offered.
+        estimate: How many rows the whole table has, where a part of it was looked at.
     """
 
     key: str
@@ -65,6 +78,7 @@ class Finding:
     sample: tuple[str, ...]
     remediation: str
     fixable: bool = False
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,9 @@ class Outcome:
         failed: Rules that found something.
         worst: The gravest severity found.
         rows: Rows of the dataset, where they were counted.
+        vouched: Of the checked rules, those that a sound constraint makes hold.
+        sampled: Of the checked rules, those checked on a part of the rows.
+        explanation: Why the score is what it is; what its lines took adds up to what is missing.
     """
 
     name: str
@@ -98,6 +115,9 @@ class Outcome:
     failed: int
     worst: Severity | None
     rows: int | None = None
+    vouched: int = 0
+    sampled: int = 0
+    explanation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,10 +126,18 @@ class FixStep:
 
     Attributes:
         rule: The broken rule.
+        dataset: The dataset it is about; empty where it is about none.
         change: What is done, in words.
-        rows: Rows that would change; 0 for upkeep that changes none.
-        sample: Some of those rows, by key, with their text's length before and after.
+        rows: Rows of it that would change; 0 for upkeep that changes none.
+        sample: Some of those rows, by key, with the shape of their text before and after.
         undoable: Whether earlier values are kept so that it can be undone.
+        trust: Whether it is applied by itself, or only when its rule is named.
+        subject: The thing within the dataset, as the finding names it.
+        touches: Rows of other tables that would change with them.
+        policies: What was decided for it.
+        ends_chain: Whether the next incremental backup has to start a new chain.
+        refusal: Why it cannot be done; empty when it can.
+        place: Steps with a lower one come first.
     """
 
     rule: str
@@ -118,15 +146,27 @@ class FixStep:
     rows: int
     sample: tuple[str, ...]
     undoable: bool
+    trust: Trust = "safe"
+    subject: str = ""
+    touches: tuple[tuple[str, int], ...] = ()
+    policies: Policies = Policies()  # noqa: RUF009 - frozen
+    ends_chain: bool = False
+    refusal: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)
 class FixPlan:
-    """The safe fixes a tenant's findings allow."""
+    """The fixes a tenant's findings allow.
+
+    Attributes:
+        asked: Rules whose fixes were asked for by name.
+    """
 
     tenant: str
     tenant_id: str
     steps: tuple[FixStep, ...]
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,14 +198,42 @@ class UndoReport:
     """What undoing did.
 
     Attributes:
-        restored: Rows that have their earlier value again.
+        restored: Rows that are again what they were.
         changed_since: Rows left alone because they were changed or removed after the fix.
+        left: Some of those, by key.
     """
 
     tenant: str
     fix_id: str
     restored: int
     changed_since: int
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FixRecordStep:
+    """A step of a fix that was applied."""
+
+    rule: str
+    change: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class FixRecord:
+    """A fix that was applied.
+
+    Attributes:
+        undone_at: When it was undone, if it was.
+        rows_kept: Rows kept as they were before it, for undoing.
+    """
+
+    fix_id: str
+    fixed_at: str
+    actor: str
+    undone_at: str | None
+    rows_kept: int
+    steps: tuple[FixRecordStep, ...]
 
 
 @dataclass(frozen=True)
@@ -182,6 +250,8 @@ class ValidationReport:
         explanation: Why the score is what it is, one line per broken rule.
         fixes: What auto-fix did, when it was asked for; findings are those left afterwards.
         seconds: Wall-clock time.
+        sampled: Rules that found nothing in the part of a huge table they were checked on.
+        schema: Names the form of this document; it changes when a reader would have to.
     """
 
     tenant: str
@@ -197,6 +267,8 @@ class ValidationReport:
     fixes: FixReport | None
     started_at: str
     seconds: float
+    sampled: tuple[Sampled, ...] = ()
+    schema: str = SCHEMA
 
     def found(self, *severities: Severity) -> tuple[Finding, ...]:
         """The findings of these severities."""
@@ -208,24 +280,31 @@ def score(findings: Iterable[Finding], coverage: float) -> int | None:
     broken: dict[str, Severity] = {finding.rule: finding.severity for finding in findings}
     if not broken and coverage < LEAST_COVERAGE:
         return None
-    whole = floor(100 * prod(1 - PENALTY[severity] for severity in broken.values()))
-    return min(whole, CRITICAL_CAP) if "critical" in broken.values() else whole
+    left = Fraction(100)
+    for severity in broken.values():
+        left *= 1 - PENALTY[severity]
+    return min(floor(left), CRITICAL_CAP) if "critical" in broken.values() else floor(left)
 
 
 def explain(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """What each broken rule took from the score, worst first."""
+    """What each broken rule took from the score, worst first, in whole points that add up."""
     lines: list[str] = []
-    left = 100.0
+    left = Fraction(100)
     ordered = worst_first(findings)
     for rule in dict.fromkeys(finding.rule for finding in ordered):
         found = [finding for finding in ordered if finding.rule == rule]
-        lost = left * PENALTY[found[0].severity]
-        left -= lost
-        count = sum(finding.count for finding in found)
-        lines.append(f"-{lost:.0f}: {rule} ({found[0].severity}), {count:,} found")
-    if ordered and ordered[0].severity == "critical" and left > CRITICAL_CAP:
-        lines.append(f"-{left - CRITICAL_CAP:.0f}: a critical finding caps the score at {CRITICAL_CAP}")
+        before, left = left, left * (1 - PENALTY[found[0].severity])
+        lines.append(f"-{floor(before) - floor(left)}: {_told(found)}")
+    if ordered and ordered[0].severity == "critical" and floor(left) > CRITICAL_CAP:
+        lines.append(f"-{floor(left) - CRITICAL_CAP}: a critical finding caps the score at {CRITICAL_CAP}")
     return tuple(lines)
+
+
+def _told(found: list[Finding]) -> str:
+    """What one rule found, for a person: how many, where, what is wrong."""
+    first, count = found[0], sum(finding.count for finding in found)
+    more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+    return f"{count:,} in {first.subject}{more}: {first.message} ({first.severity}, {first.rule})"
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -234,9 +313,16 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def outcome(
-    name: str, rules: list[Rule], unchecked: set[str], findings: list[Finding], rows: int | None = None
+    name: str,
+    rules: list[Rule],
+    unchecked: set[str],
+    findings: list[Finding],
+    rows: int | None = None,
+    vouched: Collection[str] = (),
+    sampled: Collection[str] = (),
 ) -> Outcome:
     """The outcome of the rules of one level or dataset."""
+    estimated = {finding.rule for finding in findings if finding.estimate}
     checked = sum(rule.id not in unchecked for rule in rules)
     return Outcome(
         name=name,
@@ -246,4 +332,7 @@ def outcome(
         failed=len({finding.rule for finding in findings}),
         worst=worst_first(findings)[0].severity if findings else None,
         rows=rows,
+        vouched=sum(rule.id in vouched for rule in rules),
+        sampled=sum(rule.id in sampled or rule.id in estimated for rule in rules),
+        explanation=explain(findings),
     )

@@ -1,19 +1,18 @@
 """Validating a tenant: plan which rules, examine, fix if asked, report.
 
-Here: `plan_validation` and `execute_validation`. Not here: how rules are checked (`examination.py`), what
-they are (`levels/`), how fixes work (`fixes.py`).
+Here: `plan_validation`, `execute_validation`, and the same for many tenants. Not here: how rules are checked
+(`examination.py`), what they are (`levels/`), how fixes work (`fixing/`).
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 
-from tenant_ops.platform.errors import InputError
+from tenant_ops.platform.errors import InputError, TenantOpsError
 from tenant_ops.tenants import Fleet, State, Tenant
 from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.examination import Examined, examine
-from tenant_ops.validation.fixes import execute_fixes, plan_fixes
-from tenant_ops.validation.levels import applies, shipped_rules
+from tenant_ops.validation.fixing import execute_fixes, plan_fixes
+from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.report import (
     FixReport,
     Outcome,
@@ -25,9 +24,13 @@ from tenant_ops.validation.report import (
     worst_first,
 )
 from tenant_ops.validation.rules import LEVELS, Level, Rule
+from tenant_ops.validation.sampling import Sampling
 
 STATEMENT_TIMEOUT_S = 60.0
 SAMPLES = 5
+HUGE_TABLES = Sampling()
+BATCH = 50
+"""Tenants the catalogs are read for at once: more saves little, and makes what was read older."""
 
 
 def plan_validation(
@@ -35,10 +38,12 @@ def plan_validation(
     tenant: Tenant,
     *,
     types: Sequence[str] | None = None,
-    rules: Sequence[Rule] = (),
+    rules: Sequence[Rule | str] = (),
     auto_fix: bool = False,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
     samples: int = SAMPLES,
+    trust_constraints: bool = True,
+    sampling: Sampling | None = HUGE_TABLES,
 ) -> ValidationPlan:
     """Look at which rules would be checked on the tenant, changing nothing.
 
@@ -46,28 +51,31 @@ def plan_validation(
         fleet: The fleet; its catalog says which datasets there are.
         tenant: Whose data.
         types: Levels; all five when None or empty.
-        rules: Rules of your own, beside the shipped ones.
+        rules: Rules of your own, or modules of them, beside the shipped ones, those of installed packages
+            and those of the modules in TENANT_OPS_RULES.
         auto_fix: Whether to apply the safe fixes and validate again.
         statement_timeout_s: Longest single query in seconds.
         samples: Most rows named per finding.
+        trust_constraints: Whether a NOT NULL, CHECK or unique constraint that is sound is believed, or its
+            rows are read all the same (`vouching.py`). Foreign keys are never believed.
+        sampling: When a part of a table is read (`sampling.py`); None: never.
 
     Raises:
-        InputError: a level is unknown, or two rules share an id.
+        InputError: a level is unknown, a module of rules cannot be used, or a rule of it; see `known_rules`.
     """
     levels = _levels(types)
-    known = (*shipped_rules(fleet.catalog), *(rule for rule in rules if applies(rule, fleet.catalog)))
-    twice = sorted(name for name, count in Counter(rule.id for rule in known).items() if count > 1)
-    if twice:
-        raise InputError(f"two rules have the id {twice[0]!r}.", fix="Give your rule another name.")
+    known = known_rules(fleet.catalog, fleet.settings.rules, rules)
     return ValidationPlan(
         tenant=tenant.slug,
         tenant_id=str(tenant.id),
         version=tenant.version,
         types=levels,
-        rules=tuple(rule for rule in known if rule.level in levels),
+        rules=tuple(one.rule for one in known if one.rule.level in levels),
         auto_fix=auto_fix,
         statement_timeout_s=statement_timeout_s,
         samples=samples,
+        trust_constraints=trust_constraints,
+        sampling=sampling,
     )
 
 
@@ -81,18 +89,52 @@ def execute_validation(fleet: Fleet, plan: ValidationPlan) -> ValidationReport:
         InputError: the tenant is gone, or in a state without tables.
         OperationFailed: the server went away.
     """
-    started_at, clock = fleet.clock(), perf_counter()
-    tenant = fleet.registry.get(plan.tenant).require(State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
+    tenant = _fit(fleet.registry.get(plan.tenant), plan)
+    return _validate(fleet, plan, Background.gather(fleet, tenant))
+
+
+def execute_validations(
+    fleet: Fleet, plans: Sequence[ValidationPlan], *, batch: int = BATCH
+) -> Iterator[tuple[ValidationPlan, ValidationReport | TenantOpsError]]:
+    """Validate many tenants, one after the other, each as `execute_validation` does.
+
+    What the control plane and the server's catalogs say is read for `batch` tenants at once, so it may be as
+    old as the first of them. A tenant that cannot be validated stops no other: its error stands for a report.
+    """
+    for start in range(0, len(plans), batch):
+        some = plans[start : start + batch]
+        tenants = {tenant.slug: tenant for tenant in fleet.registry.find([plan.tenant for plan in some])}
+        backgrounds = Background.gather_all(fleet, list(tenants.values()))
+        for plan in some:
+            try:
+                tenant = _fit(tenants.get(plan.tenant) or fleet.registry.get(plan.tenant), plan)
+                yield plan, _validate(fleet, plan, backgrounds[tenant.id])
+            except TenantOpsError as error:
+                yield plan, error
+
+
+_FIT = (State.ACTIVE, State.SUSPENDED, State.QUARANTINED)
+
+
+def _fit(tenant: Tenant, plan: ValidationPlan) -> Tenant:
+    """The tenant, when it is the one the plan was made for and has tables."""
+    tenant.require(*_FIT)
     if str(tenant.id) != plan.tenant_id:
         raise InputError(
             "the plan was made for an earlier tenant of that name.", where=f"tenant {plan.tenant}"
         )
-    examined = _examine(fleet, tenant, plan)
+    return tenant
+
+
+def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> ValidationReport:
+    started_at, clock = fleet.clock(), perf_counter()
+    tenant = background.tenant
+    examined = _examine(fleet, background, plan)
     fixes: FixReport | None = None
     if plan.auto_fix:
         fixes = execute_fixes(fleet, plan, plan_fixes(fleet, plan, examined.findings))
         if any(step.done for step in fixes.outcomes):
-            examined = _examine(fleet, tenant, plan)
+            examined = _examine(fleet, Background.gather(fleet, tenant), plan)
     levels = _level_outcomes(plan, examined)
     findings = worst_first(examined.findings)
     coverages = [level.checked / level.rules for level in levels if level.rules]
@@ -110,11 +152,12 @@ def execute_validation(fleet: Fleet, plan: ValidationPlan) -> ValidationReport:
         fixes=fixes,
         started_at=started_at.isoformat(),
         seconds=round(perf_counter() - clock, 4),
+        sampled=tuple(examined.sampled),
     )
 
 
-def _examine(fleet: Fleet, tenant: Tenant, plan: ValidationPlan) -> Examined:
-    background = Background.gather(fleet, tenant)
+def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Examined:
+    tenant = background.tenant
     examined = Examined()
     groups: dict[tuple[str, str | None], list[Rule]] = {}
     for rule in plan.rules:
@@ -123,18 +166,29 @@ def _examine(fleet: Fleet, tenant: Tenant, plan: ValidationPlan) -> Examined:
     for rules in groups.values():
         with fleet.session(tenant, "owner", statement_timeout_s=plan.statement_timeout_s) as connection:
             connection.execute("SET TRANSACTION READ ONLY")
-            examine(Evidence(background, connection), rules, samples=plan.samples, into=examined)
+            examine(
+                Evidence(background, connection),
+                rules,
+                samples=plan.samples,
+                into=examined,
+                trust_constraints=plan.trust_constraints,
+                sampling=plan.sampling,
+            )
+    background.keep_surveys(fleet)
     return examined
 
 
 def _level_outcomes(plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
     unchecked = {one.rule for one in examined.unchecked}
+    vouched, sampled = set(examined.vouched), {one.rule for one in examined.sampled}
     return tuple(
         outcome(
             level,
             [rule for rule in plan.rules if rule.level == level],
             unchecked,
             [finding for finding in examined.findings if finding.level == level],
+            vouched=vouched,
+            sampled=sampled,
         )
         for level in plan.types
     )
@@ -142,6 +196,7 @@ def _level_outcomes(plan: ValidationPlan, examined: Examined) -> tuple[Outcome, 
 
 def _dataset_outcomes(fleet: Fleet, plan: ValidationPlan, examined: Examined) -> tuple[Outcome, ...]:
     unchecked = {one.rule for one in examined.unchecked}
+    vouched, sampled = set(examined.vouched), {one.rule for one in examined.sampled}
     return tuple(
         outcome(
             dataset.name,
@@ -149,6 +204,8 @@ def _dataset_outcomes(fleet: Fleet, plan: ValidationPlan, examined: Examined) ->
             unchecked,
             [finding for finding in examined.findings if finding.dataset == dataset.name],
             examined.rows.get(dataset.name),
+            vouched,
+            sampled,
         )
         for dataset in fleet.catalog
     )

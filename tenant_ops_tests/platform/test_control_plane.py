@@ -150,7 +150,7 @@ def test_a_control_plane_of_revision_0001_is_brought_forward_with_what_it_holds(
         connection.execute(AT_0001)
     database = Database(bare_url)
     assert ensure_control_plane(database)
-    assert revision(bare_url) == "0002"
+    assert revision(bare_url) == "0003"
     fleet = Fleet(Settings.load({"DATABASE_URL": bare_url}), database)
     unverified, verified = list_backups(fleet)
     assert (verified.verified_level, unverified.verified_level) == ("full", None)

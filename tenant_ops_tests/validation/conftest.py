@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -19,6 +20,7 @@ from tenant_ops.validation.examination import Examined, examine
 from tenant_ops_tests.conftest import TEMPLATE, at_database
 
 Spoiled = Callable[..., list[Finding]]
+NEIGHBOUR = "zenith"
 
 
 @contextmanager
@@ -43,10 +45,14 @@ def fleet_of_its_own(postgres_url: str, folder: Path) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def sound(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Tenant]]:
-    """A fleet with the enterprise tenant `acme`, loaded with sound data; tests must leave it as it is."""
+    """A fleet with the enterprise tenant `acme`, loaded with sound data; tests must leave it as it is.
+
+    It has a neighbour, who is empty.
+    """
     folder = tmp_path_factory.mktemp("sound")
     with fleet_of_its_own(postgres_url, folder) as fleet:
         provision(fleet, "acme", tier_name="enterprise")
+        provision(fleet, NEIGHBOUR)
         tenant = fleet.registry.get("acme")
         fill(fleet, tenant, folder / "rows")
         yield fleet, tenant
@@ -62,30 +68,45 @@ def spoiled(sound: tuple[Fleet, Tenant]) -> Spoiled:
     return find
 
 
-def examined(fleet: Fleet, tenant: Tenant, *statements: str, rules: Sequence[Rule] | None = None) -> Examined:
-    """What rules find after the statements, in a transaction that is rolled back."""
+def examined(
+    fleet: Fleet, tenant: Tenant, *statements: str, rules: Sequence[Rule] | None = None, **manner: Any
+) -> Examined:
+    """What rules find after the statements, in a transaction that is rolled back.
+
+    `manner` is what `examine` takes besides.
+    """
     found = Examined()
     background = Background.gather(fleet, tenant)
+    neighbours = fleet.registry.find([NEIGHBOUR])
     with (
         fleet.database(tenant).transaction() as connection,
         connection.transaction(force_rollback=True),
     ):
         connection.execute("SELECT set_config('search_path', %s, true)", (tenant.schema_name,))
         for statement in statements:
-            connection.execute(named(statement, tenant))
+            connection.execute(named(statement, tenant, *neighbours))
         connection.execute("SELECT set_config('role', %s, true)", (tenant.role("owner"),))
         chosen = shipped_rules(fleet.catalog) if rules is None else rules
-        examine(Evidence(background, connection), chosen, samples=5, into=found)
+        examine(Evidence(background, connection), chosen, samples=5, into=found, **manner)
     return found
 
 
-def named(statement: str, tenant: Tenant) -> sql.SQL:
-    """The statement with the tenant's names put in for `$own`, `$app`, `$schema` and the like."""
-    kinds = {"own": "owner", "adm": "admin", "edt": "editor", "vwr": "viewer", "app": "app"}
-    for short, kind in kinds.items():
-        statement = statement.replace(f"${short}", tenant.role(kind))
-    statement = statement.replace("$schema", tenant.schema_name).replace("$stage", tenant.stage_schema)
+def named(statement: str, tenant: Tenant, neighbour: Tenant | None = None) -> sql.SQL:
+    """The statement with the tenant's names put in for `$own`, `$app`, `$schema` and the like.
+
+    Those of its neighbour are `$their_own`, `$their_schema` and so on.
+    """
+    for prefix, whose in (("$their_", neighbour), ("$", tenant)):
+        if whose is None:
+            continue
+        for short, kind in KINDS.items():
+            statement = statement.replace(f"{prefix}{short}", whose.role(kind))
+        statement = statement.replace(f"{prefix}schema", whose.schema_name)
+        statement = statement.replace(f"{prefix}stage", whose.stage_schema)
     return sql.SQL(statement)  # pyright: ignore[reportArgumentType]
+
+
+KINDS = {"own": "owner", "adm": "admin", "edt": "editor", "vwr": "viewer", "app": "app"}
 
 
 def fill(fleet: Fleet, tenant: Tenant, folder: Path, *, rows: int = 60, catalog: Catalog = MUSIC) -> None:

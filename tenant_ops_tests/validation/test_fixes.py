@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from tenant_ops.audit import history
 from tenant_ops.platform.errors import InputError
@@ -155,7 +156,9 @@ def test_the_login_cannot_see_rows_as_they_were(fleet: Fleet, untidy: Tenant) ->
         pytest.raises(psycopg.errors.InsufficientPrivilege),
         fleet.session(untidy, "editor") as connection,
     ):
-        connection.execute(f"SELECT * FROM {untidy.stage_schema}.fix_undo")
+        connection.execute(
+            sql.SQL("SELECT * FROM {}").format(sql.Identifier(untidy.stage_schema, "fix_image"))
+        )
 
 
 def test_stale_statistics_and_dead_rows_are_found_and_statistics_are_taken(

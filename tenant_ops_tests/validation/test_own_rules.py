@@ -1,6 +1,7 @@
 """Rules of your own, the limits every rule runs under, and what a report may show of a row."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -149,7 +150,8 @@ def test_a_missing_table_leaves_its_own_rules_unchecked(sound: Sound) -> None:
 def test_a_missing_column_leaves_the_rules_of_the_other_columns_checked(sound: Sound) -> None:
     found = examined(*sound, "ALTER TABLE artists DROP COLUMN genre")
     left_out = {one.rule for one in found.unchecked if one.dataset == "artists"}
-    assert left_out == {f"data.artists.genre.{name}" for name in ("length", "blank", "trimmed")}
+    about_genre = ("length", "blank", "trimmed", "encoding", "invisible", "composed")
+    assert left_out == {"data.artists.copies", *(f"data.artists.genre.{name}" for name in about_genre)}
 
 
 def test_two_rules_of_one_id_are_refused(sound: Sound) -> None:
@@ -162,9 +164,14 @@ def test_an_unknown_level_is_refused_with_the_known_ones(sound: Sound) -> None:
         plan_validation(*sound, types=["speed"])
 
 
-def test_a_rule_about_a_dataset_the_catalog_lacks_is_left_out(sound: Sound) -> None:
-    plan = plan_validation(*sound, rules=[broken(Where("true"), "orders")])
-    assert "business.broken" not in {one.id for one in plan.rules}
+def test_a_rule_about_a_dataset_the_catalog_lacks_is_refused(sound: Sound) -> None:
+    with pytest.raises(InputError, match=r"business\.broken.*no dataset 'orders'. It has: .*users"):
+        plan_validation(*sound, rules=[broken(Where("true"), "orders")])
+
+
+def test_a_rule_meant_for_another_catalog_is_left_out(sound: Sound) -> None:
+    elsewhere = replace(broken(Where("true"), "orders"), catalog="shop")
+    assert "business.broken" not in {one.id for one in plan_validation(*sound, rules=[elsewhere]).rules}
 
 
 def test_the_plan_is_a_printable_document(sound: Sound) -> None:

@@ -1,6 +1,7 @@
 """The report: a score that can be trusted, and documents that show what was found and nothing else."""
 
 import hashlib
+import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tenant_ops.validation import (
     html,
     markdown,
     plan_validation,
-    save_html,
+    save_report,
 )
 from tenant_ops.validation.report import explain, score
 from tenant_ops_tests.validation.conftest import fleet_of_its_own
@@ -110,17 +111,21 @@ def test_more_findings_never_raise_the_score(severities: list[Severity]) -> None
         assert scores[-1] <= 49
 
 
-def test_the_explanation_adds_up_to_what_is_missing() -> None:
+def test_the_explanation_says_what_was_found_in_words() -> None:
     findings = [finding("critical", "data.a"), finding("error", "data.b"), finding("warning", "data.c")]
     assert explain(findings) == (
-        "-50: data.a (critical), 3 found",
-        "-6: data.b (error), 3 found",
-        "-1: data.c (warning), 3 found",
+        "-50: 3 in users: Not so. (critical, data.a)",
+        "-6: 3 in users: Not so. (error, data.b)",
+        "-2: 3 in users: Not so. (warning, data.c)",
     )
-    assert explain([finding("critical", "data.a")]) == (
-        "-50: data.a (critical), 3 found",
-        "-1: a critical finding caps the score at 49",
-    )
+    assert explain([finding("critical", "data.a")])[1:] == ("-1: a critical finding caps the score at 49",)
+
+
+@given(st.lists(st.sampled_from(SEVERITIES)))
+def test_the_explanation_adds_up_to_exactly_what_is_missing(severities: list[Severity]) -> None:
+    findings = [finding(severity, f"data.{n}") for n, severity in enumerate(severities)]
+    lost = sum(int(line.partition(":")[0]) for line in explain(findings))
+    assert 100 + lost == score(findings, 1.0)
 
 
 def test_a_tenant_without_rows_is_unknown_where_rows_are_the_evidence(report: ValidationReport) -> None:
@@ -192,8 +197,17 @@ def test_markdown_keeps_evil_text_in_its_cell(report: ValidationReport) -> None:
 
 
 def test_the_page_is_saved_under_the_tenants_name(report: ValidationReport, tmp_path: Path) -> None:
-    path = save_html(report, tmp_path / "new folder")
-    assert path.name == "validation-acme.html"
-    assert path.read_text(encoding="utf-8") == html(report)
+    paths = save_report(report, tmp_path / "new folder", ["html", "md", "json"])
+    assert [path.name for path in paths] == [f"validation-acme.{name}" for name in ("html", "md", "json")]
+    page, text, document = (path.read_text(encoding="utf-8") for path in paths)
+    assert (page, text, json.loads(document)) == (html(report), markdown(report), as_document(report))
     with pytest.raises(InputError, match="the report cannot be written"):
-        save_html(report, path)
+        save_report(report, paths[0])
+
+
+def test_a_format_nobody_can_write_is_refused_and_nothing_written(
+    report: ValidationReport, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no report format 'pdf'"):
+        save_report(report, tmp_path / "reports", ["html", "pdf"])
+    assert not (tmp_path / "reports").exists()

@@ -60,10 +60,10 @@ def test_another_catalog_has_its_own_rules_and_none_of_the_music_domain(fleet: F
     report = execute_validation(shop, plan_validation(shop, tenant))
     assert {level.name: (level.rules, level.failed) for level in report.levels} == {
         "schema": (17, 0),
-        "data": (13, 1),
+        "data": (15, 1),
         "business": (1, 0),
         "performance": (6, 0),
-        "security": (9, 0),
+        "security": (30, 0),
     }
     (finding,) = report.findings
     assert (finding.key, finding.sample) == ("data.lines.share.pattern/lines.share", ("order=7, line=2",))

@@ -35,6 +35,7 @@ DATASET = Dataset(
             "timestamptz",
             "When.",
             sample="spread ai_session_id.started_at ai_session_id.ended_at ai_session_id",
+            past=True,
         ),
     ),
     key=("ai_message_id",),

@@ -62,6 +62,7 @@ DATASET = Dataset(
             "timestamptz",
             "First message.",
             sample="between session_id.started_at session_id.ended_at",
+            past=True,
         ),
         Column(
             "ended_at",
@@ -69,6 +70,7 @@ DATASET = Dataset(
             "Last message.",
             nullable=True,
             sample="between started_at session_id.ended_at",
+            past=True,
         ),
     ),
     key=("ai_session_id",),

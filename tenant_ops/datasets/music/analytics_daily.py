@@ -27,7 +27,7 @@ DATASET = Dataset(
                 " ai_cost_usd=ai_sessions.cost_usd@started_at"
             ),
         ),
-        Column("computed_at", "timestamptz", "When it was worked out.", sample="next_morning day"),
+        Column("computed_at", "timestamptz", "When it was worked out.", sample="next_morning day", past=True),
     ),
     key=("day", "metric"),
     volume=Volume(share=1),

@@ -70,7 +70,7 @@ DATASET = Dataset(
             privacy="ip",
             sample="address null=0.02",
         ),
-        Column("requested_at", "timestamptz", "When.", sample="between user_id.created_at end"),
+        Column("requested_at", "timestamptz", "When.", sample="between user_id.created_at end", past=True),
     ),
     key=("request_id",),
     foreign_keys=(

@@ -31,9 +31,10 @@ DATASET = Dataset(
             rules=(Between(0),),
             sample="skewed 40 9000000",
         ),
-        Column("created_at", "timestamptz", "Added to the library.", sample="rising 0 0.1"),
+        Column("created_at", "timestamptz", "Added to the library.", sample="rising 0 0.1", past=True),
     ),
     key=("artist_id",),
+    alike=(("name",),),
     indexes=(("name",),),
     volume=Volume(share=0.01, least=12),
 )

@@ -51,7 +51,7 @@ DATASET = Dataset(
             sample="weighted published=70 draft=20 archived=10",
         ),
         Column("word_count", "integer", "Words in the body.", rules=(Between(0),), sample="words_in body"),
-        Column("created_at", "timestamptz", "Written.", sample="between author_id.created_at end"),
+        Column("created_at", "timestamptz", "Written.", sample="between author_id.created_at end", past=True),
         Column(
             "published_at",
             "timestamptz",

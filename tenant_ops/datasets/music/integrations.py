@@ -43,10 +43,14 @@ DATASET = Dataset(
             "Settings without secrets.",
             nullable=True,
             sample="document channel=music|general|alerts retries=0..5 verify=true|false null=0.2",
+            shape="object",
         ),
-        Column("created_at", "timestamptz", "Connected.", sample="between created_by.created_at end"),
+        Column(
+            "created_at", "timestamptz", "Connected.", sample="between created_by.created_at end", past=True
+        ),
     ),
     key=("integration_id",),
+    alike=(("kind", "label"),),
     foreign_keys=(ForeignKey(("created_by",), "users", ("user_id",), on_delete="set null"),),
     unique=(("kind", "label"),),
     volume=Volume(share=0.0001, least=4, most=40),

@@ -28,7 +28,11 @@ DATASET = Dataset(
             sample="weighted library=25 playlist=35 search=15 agent=20 radio=5",
         ),
         Column(
-            "played_at", "timestamptz", "Started.", sample="between session_id.started_at session_id.ended_at"
+            "played_at",
+            "timestamptz",
+            "Started.",
+            sample="between session_id.started_at session_id.ended_at",
+            past=True,
         ),
     ),
     key=("event_id",),

@@ -16,6 +16,7 @@ DATASET = Dataset(
             "timestamptz",
             "Put there.",
             sample="between playlist_id.created_at playlist_id.updated_at",
+            past=True,
         ),
     ),
     key=("playlist_id", "position"),

@@ -23,10 +23,18 @@ DATASET = Dataset(
             sample="choice false false true",
         ),
         Column(
-            "created_at", "timestamptz", "Made.", sample="between owner_id.created_at owner_id.last_seen_at"
+            "created_at",
+            "timestamptz",
+            "Made.",
+            sample="between owner_id.created_at owner_id.last_seen_at",
+            past=True,
         ),
         Column(
-            "updated_at", "timestamptz", "Last changed.", sample="between created_at owner_id.last_seen_at"
+            "updated_at",
+            "timestamptz",
+            "Last changed.",
+            sample="between created_at owner_id.last_seen_at",
+            past=True,
         ),
     ),
     key=("playlist_id",),

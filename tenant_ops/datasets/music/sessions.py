@@ -28,6 +28,7 @@ DATASET = Dataset(
             "timestamptz",
             "Signed in.",
             sample="between user_id.created_at user_id.last_seen_at",
+            past=True,
         ),
         Column(
             "ended_at",
@@ -35,6 +36,7 @@ DATASET = Dataset(
             "Signed out; empty while open.",
             nullable=True,
             sample="after started_at 60 14400 most=user_id.last_seen_at null=0.05",
+            past=True,
         ),
     ),
     key=("session_id",),

@@ -49,6 +49,7 @@ DATASET = Dataset(
             "Audio features (tempo, energy, key).",
             nullable=True,
             sample="document tempo=62.0..184.0 energy=0.00..1.00 key=C|D|E|F|G|A|B live=true|false null=0.1",
+            shape="object",
         ),
     ),
     key=("track_id",),

@@ -1,5 +1,6 @@
 """Group `validation`: what is wrong with a tenant, level by level."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,7 @@ from tenant_ops.orchestration.checks import LEVELS, level_verdicts, validation_m
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
 from tenant_ops.tenants import Tenant
-from tenant_ops.validation import ValidationReport, execute_validation, plan_validation, save_html
+from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation, save_report
 
 VALIDATION_REPORT = dg.AssetKey("validation_report")
 
@@ -22,10 +23,11 @@ class ValidateConfig(dg.Config):
 
     types: list[str] = Field(default=[], description="Levels to check; empty: all of them.")
     auto_fix: bool = Field(default=False, description="Apply the safe fixes; each can be undone.")
-    report_folder: str = Field(default="", description="Folder for an HTML report per tenant; empty: none.")
+    report_folder: str = Field(default="", description="Folder for a report per tenant; empty: none.")
+    report_formats: list[str] = Field(default=["html"], description="Of html, md and json.")
 
 
-def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> list[dg.AssetsDefinition]:
     """The validation report of a tenant."""
 
     @tenant_asset(
@@ -44,10 +46,12 @@ def validation_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """Findings and health score of a tenant: schema, data, business, performance, security."""
 
         def work(tenant: Tenant) -> ValidationReport:
-            plan = plan_validation(fleet, tenant, types=config.types or None, auto_fix=config.auto_fix)
+            plan = plan_validation(
+                fleet, tenant, types=config.types or None, rules=rules, auto_fix=config.auto_fix
+            )
             report = execute_validation(fleet, plan)
             if config.report_folder:
-                save_html(report, Path(config.report_folder))
+                save_report(report, Path(config.report_folder), config.report_formats)
             return report
 
         return batch.run(

@@ -3,7 +3,7 @@
 from functools import cache
 
 from tenant_ops.datasets import Catalog
-from tenant_ops.validation.levels.business import BUSINESS_RULES
+from tenant_ops.validation.levels.business import business_rules
 from tenant_ops.validation.levels.data import data_rules
 from tenant_ops.validation.levels.performance import PERFORMANCE_RULES
 from tenant_ops.validation.levels.schema import schema_rules
@@ -16,7 +16,13 @@ def shipped_rules(catalog: Catalog) -> tuple[Rule, ...]:
     """Every rule that makes sense for this catalog, by level."""
     return tuple(
         rule
-        for rules in (schema_rules(), data_rules(catalog), BUSINESS_RULES, PERFORMANCE_RULES, SECURITY_RULES)
+        for rules in (
+            schema_rules(),
+            data_rules(catalog),
+            business_rules(catalog),
+            PERFORMANCE_RULES,
+            SECURITY_RULES,
+        )
         for rule in rules
         if applies(rule, catalog)
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from tenant_ops.datasets.structure import Kind, Part
 from tenant_ops.validation.evidence import Evidence
-from tenant_ops.validation.rules import Look, Rule, Severity, Sighting, rule
+from tenant_ops.validation.rules import Look, Restructure, Rule, Severity, Sighting, rule
 
 Compare = Callable[[Kind, Evidence], Iterator[Sighting]]
 
@@ -104,6 +104,7 @@ def _rule(name: str, compare: Compare, kind: Kind, severity: Severity, descripti
             else "Make the table what the definition says, or the definition what the table should be."
         ),
         find=Look(look),
+        fix=Restructure() if compare is not _extra and kind not in {"table", "column", "type"} else None,
     )
 
 
