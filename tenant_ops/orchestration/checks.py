@@ -6,7 +6,7 @@ A check never carries raw values: samples come masked from the domain.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,11 +14,15 @@ import dagster as dg
 from tenant_ops.loading import CheckOutcome, MergeReport, StageReport
 from tenant_ops.orchestration.metadata import markdown_table
 from tenant_ops.platform.reports import as_document
-from tenant_ops.validation import LEVELS, Finding, ValidationReport
+from tenant_ops.validation import LEVELS, Finding, FleetOverview, Outcome, Standing, ValidationReport
 
 SCHEMA_CHECK = "schema"
 INTEGRITY_CHECK = "integrity"
+NO_TENANT_LEFT_FAILED = "no_tenant_left_failed"
+NO_TENANT_STALE = "no_tenant_stale"
 GRAVE = ("critical", "error")
+MOST_TENANTS = 200
+"""Rows of the fleet's table: 200 are some 20 KB in the event log, once an hour; the rest is summed up."""
 
 
 def stage_verdicts(report: StageReport) -> list[dg.AssetCheckResult]:
@@ -33,7 +37,59 @@ def merge_verdicts(report: MergeReport) -> list[dg.AssetCheckResult]:
 
 def level_verdicts(report: ValidationReport) -> list[dg.AssetCheckResult]:
     """One verdict per level; a level that was not asked for passes and says so."""
-    return [_level(level, report) for level in LEVELS]
+    outcomes = {outcome.name: outcome for outcome in report.levels}
+    return [
+        _verdict(
+            level,
+            [one for one in report.findings if one.level == level],
+            outcomes.get(level),
+            "not asked for",
+        )
+        for level in LEVELS
+    ]
+
+
+def dataset_check(dataset: str) -> str:
+    """The name of a dataset's check: a dataset may be called like a level."""
+    return f"dataset_{dataset}"
+
+
+def dataset_verdicts(report: ValidationReport) -> list[dg.AssetCheckResult]:
+    """One verdict per dataset, over every level that was asked for."""
+    return [
+        _verdict(
+            dataset_check(outcome.name),
+            [one for one in report.findings if one.dataset == outcome.name],
+            outcome if outcome.rules else None,
+            "no rule asked for",
+        )
+        for outcome in report.datasets
+    ]
+
+
+def fleet_verdicts(overview: FleetOverview) -> list[dg.AssetCheckResult]:
+    """Whether a tenant was left broken, and whether one was forgotten."""
+    return [
+        _nobody(NO_TENANT_LEFT_FAILED, overview.failed, lambda one: one.reason or one.worst or ""),
+        _nobody(
+            NO_TENANT_STALE,
+            overview.stale,
+            lambda one: "never validated" if one.age_h is None else f"{one.age_h:.0f} h ago",
+        ),
+    ]
+
+
+def fleet_metadata(overview: FleetOverview) -> dict[str, Any]:
+    """The fleet at a glance: numbers that plot, and the worst tenants as a table."""
+    shown, more = overview.tenants[:MOST_TENANTS], len(overview.tenants) - MOST_TENANTS
+    return {
+        "tenants": len(overview.tenants),
+        "left failed": len(overview.failed),
+        "stale": len(overview.stale),
+        **({"lowest score": overview.lowest, "median score": overview.median} if overview.scored else {}),
+        "worst first": markdown_table([_standing(one) for one in shown]),
+        **({"not shown": more} if more > 0 else {}),
+    }
 
 
 def validation_metadata(report: ValidationReport) -> dict[str, Any]:
@@ -67,16 +123,15 @@ def _outcome(name: str, checks: Sequence[CheckOutcome]) -> dg.AssetCheckResult:
     )
 
 
-def _level(level: str, report: ValidationReport) -> dg.AssetCheckResult:
-    findings = [finding for finding in report.findings if finding.level == level]
+def _verdict(
+    name: str, findings: Sequence[Finding], outcome: Outcome | None, unasked: str
+) -> dg.AssetCheckResult:
     grave = [finding for finding in findings if finding.severity in GRAVE]
-    outcome = next((outcome for outcome in report.levels if outcome.name == level), None)
-    described = _summary(grave) if outcome else "not asked for in this run"
     return dg.AssetCheckResult(
-        check_name=level,
+        check_name=name,
         passed=not grave,
         severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
-        description=described,
+        description=_summary(grave) if outcome else f"{unasked} in this run",
         metadata={
             "findings": len(findings),
             **({"rules": outcome.rules, "checked": outcome.checked} if outcome else {}),
@@ -84,6 +139,34 @@ def _level(level: str, report: ValidationReport) -> dg.AssetCheckResult:
             **({"table": _table(findings)} if findings else {}),
         },
     )
+
+
+def _nobody(name: str, tenants: Sequence[Standing], said: Callable[[Standing], str]) -> dg.AssetCheckResult:
+    shown = "; ".join(f"{one.tenant}: {said(one)}" for one in tenants[:3])
+    more = f"; and {len(tenants) - 3} more" if len(tenants) > 3 else ""
+    command = f"tenant-ops validate-data --tenant-id {','.join(one.tenant for one in tenants[:20])}"
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not tenants,
+        description=f"{shown}{more}" if tenants else None,
+        metadata={
+            "tenants": len(tenants),
+            **({"next": dg.MetadataValue.md(f"```\n{command}\n```")} if tenants else {}),
+        },
+    )
+
+
+def _standing(one: Standing) -> dict[str, Any]:
+    """A tenant's row of the fleet's table."""
+    return {
+        "tenant": one.tenant,
+        "tier": one.tier,
+        "score": "unknown" if one.score is None else one.score,
+        "trend": one.trend,
+        **{level: one.levels[level].told if level in one.levels else "" for level in LEVELS},
+        "last": "never" if one.age_h is None else f"{one.age_h:.1f} h ago{' (stale)' if one.stale else ''}",
+        "why": one.reason,
+    }
 
 
 def _summary(findings: Sequence[Finding]) -> str | None:

@@ -10,7 +10,7 @@ import dagster as dg
 from tenant_ops.orchestration.assets.common import DRILL, FULL_BACKUP, INCREMENTAL_BACKUP
 from tenant_ops.orchestration.assets.operations import CLEANUP, SCHEMA_VERSION, TENANT_HEALTH
 from tenant_ops.orchestration.assets.recovery import recovery_alarms
-from tenant_ops.orchestration.assets.validation import VALIDATION_REPORT
+from tenant_ops.orchestration.assets.validation import FLEET_VALIDATION, VALIDATION_REPORT
 from tenant_ops.orchestration.ops import (
     apply_change,
     apply_retention,
@@ -72,6 +72,11 @@ JOBS = [
         "validate_data",
         dg.AssetSelection.assets(VALIDATION_REPORT),
         "Validate the run's tenants at every level.",
+    ),
+    _asset_job(
+        "validation_overview",  # an asset and a job may not share a name
+        dg.AssetSelection.assets(FLEET_VALIDATION),
+        "Say how the last validations of all tenants stand, worst first; validates nothing.",
     ),
     _asset_job("backup", BACKUPS, "Take a full backup of the run's tenants and read it back."),
     _asset_job(

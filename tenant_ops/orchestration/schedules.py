@@ -75,6 +75,16 @@ def _backup_schedules(tier: Tier) -> Iterator[dg.ScheduleDefinition]:
         )
 
 
+def _validation_schedule(tier: Tier) -> dg.ScheduleDefinition:
+    return _schedule(
+        f"validate_{tier.name}",
+        "validate_data",
+        _cron(tier.validate_every_h, minute=15),
+        f"Validates every {tier.name} tenant at every level, every {tier.validate_every_h} hours.",
+        _of_tier(tier),
+    )
+
+
 def _fleet_schedule(name: str, job: str, op: str, cron: str, description: str) -> dg.ScheduleDefinition:
     """Runs a job that names no tenants, for real."""
     return dg.ScheduleDefinition(
@@ -119,8 +129,14 @@ SCHEDULES = [
         "Carries what the fallback store took over to the store it was meant for, every hour.",
     ),
     _schedule("monitor_fleet", "monitor", "*/5 * * * *", "Looks at the health of every tenant.", _everybody),
-    _schedule(
-        "validate_fleet", "validate_data", "30 3 * * *", "Validates every tenant once a day.", _everybody
+    *(_validation_schedule(tier) for tier in TIERS.values()),
+    dg.ScheduleDefinition(
+        name="validation_overview",
+        job_name="validation_overview",
+        cron_schedule="50 * * * *",
+        execution_timezone="UTC",
+        description="Says every hour how the validations of the whole fleet stand, worst first.",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
     ),
     _schedule(
         "cleanup_fleet", "cleanup", "30 4 * * 0", "Plans the weekly cleanup of every tenant.", _everybody

@@ -27,6 +27,7 @@ class Tier:
         drill_every_d: Days within which a restore is tried for real.
         backup_retention: Which backups are kept, as `backup retention --policy` takes it; without a
             `within`, BACKUP_RETENTION_DAYS is it.
+        validate_every_h: Hours between two scheduled validations; after twice as many it is stale.
         retention_days: Days rows with a retention rule are kept at most; None leaves the dataset's own rule.
         rotation_days: Days a credential lives.
         wave: Its turn in a fleet-wide rollout, lowest first.
@@ -44,6 +45,7 @@ class Tier:
     rto_s: float
     drill_every_d: int
     backup_retention: str
+    validate_every_h: int
     retention_days: int | None
     rotation_days: int
     wave: int
@@ -70,6 +72,7 @@ TIERS: dict[str, Tier] = {
             rto_s=14_400,
             drill_every_d=30,
             backup_retention="last=7,daily=7,weekly=4",
+            validate_every_h=24,
             retention_days=90,
             rotation_days=90,
             wave=1,
@@ -87,6 +90,7 @@ TIERS: dict[str, Tier] = {
             rto_s=3_600,
             drill_every_d=14,
             backup_retention="last=30,daily=14,weekly=8,monthly=6",
+            validate_every_h=24,
             retention_days=365,
             rotation_days=30,
             wave=2,
@@ -104,6 +108,7 @@ TIERS: dict[str, Tier] = {
             rto_s=900,
             drill_every_d=7,
             backup_retention="last=90,hourly=48,daily=30,weekly=13,monthly=12,yearly=3",
+            validate_every_h=6,
             retention_days=None,
             rotation_days=7,
             wave=3,

@@ -8,6 +8,7 @@ from tenant_ops.validation.documents import check_formats, html, junit, markdown
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.fixing import execute_fixes, find_fixes, list_fixes, plan_fixes, undo_fixes
 from tenant_ops.validation.levels import shipped_rules
+from tenant_ops.validation.overview import FleetOverview, Standing, fleet_overview
 from tenant_ops.validation.own_rules import KnownRule, known_rules
 from tenant_ops.validation.report import (
     Finding,
@@ -66,6 +67,7 @@ __all__ = [
     "FixRecord",
     "FixReport",
     "FixStep",
+    "FleetOverview",
     "Frame",
     "Joined",
     "KnownRule",
@@ -84,6 +86,7 @@ __all__ = [
     "Sampling",
     "Severity",
     "Sighting",
+    "Standing",
     "Trial",
     "Trust",
     "Unchecked",
@@ -96,6 +99,7 @@ __all__ = [
     "execute_validation",
     "execute_validations",
     "find_fixes",
+    "fleet_overview",
     "html",
     "junit",
     "known_rules",

@@ -54,6 +54,7 @@ def test_the_jobs_are_named_like_the_commands() -> None:
         "init_tenant",
         "load_fixtures",
         "validate_data",
+        "validation_overview",
         "backup",
         "backup_incremental",
         "backup_alarms",

@@ -1,4 +1,4 @@
-"""Group `validation`: what is wrong with a tenant, level by level."""
+"""Group `validation`: what is wrong with a tenant, level by level, and how the whole fleet stands."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,33 @@ import dagster as dg
 from pydantic import Field
 
 from tenant_ops.datasets import Catalog
-from tenant_ops.orchestration.assets.common import tenant_asset, tenant_check
+from tenant_ops.orchestration.assets.common import OWNERS, tenant_asset, tenant_check
 from tenant_ops.orchestration.batch import Batch
-from tenant_ops.orchestration.checks import LEVELS, level_verdicts, validation_metadata
+from tenant_ops.orchestration.checks import (
+    LEVELS,
+    NO_TENANT_LEFT_FAILED,
+    NO_TENANT_STALE,
+    dataset_check,
+    dataset_verdicts,
+    fleet_metadata,
+    fleet_verdicts,
+    level_verdicts,
+    validation_metadata,
+)
 from tenant_ops.orchestration.operations import operation
 from tenant_ops.orchestration.resources import FleetParam
 from tenant_ops.tenants import Tenant
-from tenant_ops.validation import Rule, ValidationReport, execute_validation, plan_validation, save_report
+from tenant_ops.validation import (
+    Rule,
+    ValidationReport,
+    execute_validation,
+    fleet_overview,
+    plan_validation,
+    save_report,
+)
 
 VALIDATION_REPORT = dg.AssetKey("validation_report")
+FLEET_VALIDATION = dg.AssetKey("fleet_validation")
 
 
 class ValidateConfig(dg.Config):
@@ -28,7 +46,7 @@ class ValidateConfig(dg.Config):
 
 
 def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> list[dg.AssetsDefinition]:
-    """The validation report of a tenant."""
+    """The validation report of a tenant, and how those of all tenants stand."""
 
     @tenant_asset(
         "validation",
@@ -38,6 +56,14 @@ def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> lis
         check_specs=[
             tenant_check(level, VALIDATION_REPORT, f"No {level} finding of severity error or critical.")
             for level in LEVELS
+        ]
+        + [
+            tenant_check(
+                dataset_check(name),
+                VALIDATION_REPORT,
+                f"No finding in {name} of severity error or critical, at any level.",
+            )
+            for name in catalog.names
         ],
     )
     def validation_report(
@@ -58,7 +84,34 @@ def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> lis
             context,
             operation(context, fleet, "validate", work, found=lambda report: bool(report.findings)),
             metadata=validation_metadata,
-            checks=level_verdicts,
+            checks=lambda report: [*level_verdicts(report), *dataset_verdicts(report)],
         )
 
-    return [validation_report]
+    return [validation_report, fleet_validation]
+
+
+@dg.asset(
+    key=FLEET_VALIDATION,
+    deps=[dg.AssetDep(VALIDATION_REPORT, partition_mapping=dg.AllPartitionMapping())],
+    group_name="validation",
+    kinds={"postgres"},
+    owners=OWNERS,
+    tags={"scope": "fleet"},
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            NO_TENANT_LEFT_FAILED,
+            asset=FLEET_VALIDATION,
+            description="No last validation of a tenant broke off, or left an error or something critical.",
+        ),
+        dg.AssetCheckSpec(
+            NO_TENANT_STALE,
+            asset=FLEET_VALIDATION,
+            description="Every tenant was validated within twice the cadence of its tier.",
+        ),
+    ],
+)
+def fleet_validation(fleet: FleetParam) -> dg.MaterializeResult:
+    """Tenants and levels as their last validations left them, worst first, with the trend of the score."""
+    overview = fleet_overview(fleet)
+    return dg.MaterializeResult(metadata=fleet_metadata(overview), check_results=fleet_verdicts(overview))
