@@ -87,7 +87,7 @@ def fleet_metadata(overview: FleetOverview) -> dict[str, Any]:
         "left failed": len(overview.failed),
         "stale": len(overview.stale),
         **({"lowest score": overview.lowest, "median score": overview.median} if overview.scored else {}),
-        "worst first": markdown_table([_standing(one) for one in shown]),
+        "worst first": markdown_table([one.row() for one in shown]),
         **({"not shown": more} if more > 0 else {}),
     }
 
@@ -99,6 +99,9 @@ def validation_metadata(report: ValidationReport) -> dict[str, Any]:
         "findings": len(report.findings),
         "fixed": sum(outcome.done for outcome in report.fixes.outcomes) if report.fixes else 0,
         **({"score": report.score} if report.score is not None else {"score unknown": "too little to check"}),
+        "new": sum(one.seen is not None and one.seen.new for one in report.findings),
+        "mended": len(report.mended),
+        "muted": len(report.muted),
         **({"worst first": _table(report.findings)} if report.findings else {}),
         **({"why": dg.MetadataValue.json(list(report.explanation))} if report.explanation else {}),
     }
@@ -154,19 +157,6 @@ def _nobody(name: str, tenants: Sequence[Standing], said: Callable[[Standing], s
             **({"next": dg.MetadataValue.md(f"```\n{command}\n```")} if tenants else {}),
         },
     )
-
-
-def _standing(one: Standing) -> dict[str, Any]:
-    """A tenant's row of the fleet's table."""
-    return {
-        "tenant": one.tenant,
-        "tier": one.tier,
-        "score": "unknown" if one.score is None else one.score,
-        "trend": one.trend,
-        **{level: one.levels[level].told if level in one.levels else "" for level in LEVELS},
-        "last": "never" if one.age_h is None else f"{one.age_h:.1f} h ago{' (stale)' if one.stale else ''}",
-        "why": one.reason,
-    }
 
 
 def _summary(findings: Sequence[Finding]) -> str | None:

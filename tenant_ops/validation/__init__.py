@@ -51,8 +51,20 @@ from tenant_ops.validation.rules import (
 )
 from tenant_ops.validation.run import execute_validation, execute_validations, plan_validation
 from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
+from tenant_ops.validation.tracking import (
+    ALARMING,
+    MendedFinding,
+    Mute,
+    MutedFinding,
+    TrackedFinding,
+    list_findings,
+    list_mutes,
+    mute,
+    unmute,
+)
 
 __all__ = [
+    "ALARMING",
     "LEVELS",
     "SEVERITIES",
     "AdvanceSequence",
@@ -73,6 +85,9 @@ __all__ = [
     "KnownRule",
     "Level",
     "Look",
+    "MendedFinding",
+    "Mute",
+    "MutedFinding",
     "Orphans",
     "Outcome",
     "Policies",
@@ -87,6 +102,7 @@ __all__ = [
     "Severity",
     "Sighting",
     "Standing",
+    "TrackedFinding",
     "Trial",
     "Trust",
     "Unchecked",
@@ -103,8 +119,11 @@ __all__ = [
     "html",
     "junit",
     "known_rules",
+    "list_findings",
     "list_fixes",
+    "list_mutes",
     "markdown",
+    "mute",
     "plan_fixes",
     "plan_validation",
     "rule",
@@ -112,4 +131,5 @@ __all__ = [
     "shipped_rules",
     "try_rules",
     "undo_fixes",
+    "unmute",
 ]

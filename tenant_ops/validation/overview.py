@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from tenant_ops.tenants import TIERS, Fleet, Tenant
-from tenant_ops.validation.rules import SEVERITIES, Severity
+from tenant_ops.validation.rules import LEVELS, SEVERITIES, Severity
 
 OPERATION = "validate"
 STALE_AFTER = 2
@@ -82,6 +82,19 @@ class Standing:
     def failed(self) -> bool:
         """Whether its last validation broke off or left something grave."""
         return bool(self.reason) or self.worst in ("critical", "error")
+
+    def row(self) -> dict[str, str]:
+        """For a table of the fleet: a cell per level."""
+        last = "never" if self.age_h is None else f"{self.age_h:.1f} h ago"
+        return {
+            "tenant": self.tenant,
+            "tier": self.tier,
+            "score": "unknown" if self.score is None else str(self.score),
+            "trend": self.trend,
+            **{level: self.levels[level].told if level in self.levels else "" for level in LEVELS},
+            "last": f"{last} (stale)" if self.stale else last,
+            "why": self.reason,
+        }
 
 
 @dataclass(frozen=True)

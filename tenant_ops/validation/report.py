@@ -17,6 +17,7 @@ from math import floor
 
 from tenant_ops.validation.rules import SEVERITIES, Level, Policies, Rule, Severity, Trust
 from tenant_ops.validation.sampling import Estimate, Sampled, Sampling
+from tenant_ops.validation.tracking.states import MendedFinding, MutedFinding, Previous, Seen
 
 SCHEMA = "tenant_ops.validation/1"
 PENALTY: dict[Severity, Fraction] = {
@@ -65,6 +66,7 @@ class Finding:
         sample: Some of the rows, by key; personal data is masked.
         fixable: Whether a safe fix is offered.
         estimate: How many rows the whole table has, where a part of it was looked at.
+        seen: Since when it is known, once the validation is recorded.
     """
 
     key: str
@@ -79,6 +81,7 @@ class Finding:
     remediation: str
     fixable: bool = False
     estimate: Estimate | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,9 @@ class ValidationReport:
         fixes: What auto-fix did, when it was asked for; findings are those left afterwards.
         seconds: Wall-clock time.
         sampled: Rules that found nothing in the part of a huge table they were checked on.
+        muted: What is there and does not count, by whose decision.
+        mended: What the validation before had, and this one looked for and did not see.
+        previous: The validation before, where one was stored.
         schema: Names the form of this document; it changes when a reader would have to.
     """
 
@@ -268,6 +274,9 @@ class ValidationReport:
     started_at: str
     seconds: float
     sampled: tuple[Sampled, ...] = ()
+    muted: tuple[MutedFinding, ...] = ()
+    mended: tuple[MendedFinding, ...] = ()
+    previous: Previous | None = None
     schema: str = SCHEMA
 
     def found(self, *severities: Severity) -> tuple[Finding, ...]:

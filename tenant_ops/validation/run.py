@@ -5,6 +5,8 @@ Here: `plan_validation`, `execute_validation`, and the same for many tenants. No
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from time import perf_counter
 
 from tenant_ops.platform.errors import InputError, TenantOpsError
@@ -14,6 +16,7 @@ from tenant_ops.validation.examination import Examined, examine
 from tenant_ops.validation.fixing import execute_fixes, plan_fixes
 from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.report import (
+    Finding,
     FixReport,
     Outcome,
     ValidationPlan,
@@ -25,6 +28,7 @@ from tenant_ops.validation.report import (
 )
 from tenant_ops.validation.rules import LEVELS, Level, Rule
 from tenant_ops.validation.sampling import Sampling
+from tenant_ops.validation.tracking import MutedFinding, Recorded, in_force, record_run
 
 STATEMENT_TIMEOUT_S = 60.0
 SAMPLES = 5
@@ -135,6 +139,8 @@ def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> Val
         fixes = execute_fixes(fleet, plan, plan_fixes(fleet, plan, examined.findings))
         if any(step.done for step in fixes.outcomes):
             examined = _examine(fleet, Background.gather(fleet, tenant), plan)
+    recorded = _record(fleet, tenant, plan, examined, started_at)
+    muted = _set_apart_muted(fleet, tenant, examined, started_at)
     levels = _level_outcomes(plan, examined)
     findings = worst_first(examined.findings)
     coverages = [level.checked / level.rules for level in levels if level.rules]
@@ -146,14 +152,49 @@ def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> Val
         coverage=round(sum(coverages) / max(1, len(coverages)), 4),
         levels=levels,
         datasets=_dataset_outcomes(fleet, plan, examined),
-        findings=findings,
+        findings=tuple(replace(one, seen=recorded.seen.get(one.key)) for one in findings),
         unchecked=tuple(examined.unchecked),
         explanation=explain(findings),
         fixes=fixes,
         started_at=started_at.isoformat(),
         seconds=round(perf_counter() - clock, 4),
         sampled=tuple(examined.sampled),
+        muted=muted,
+        mended=recorded.mended,
+        previous=recorded.previous,
     )
+
+
+def _record(fleet: Fleet, tenant: Tenant, plan: ValidationPlan, examined: Examined, at: datetime) -> Recorded:
+    # What a sample does not show may still be there.
+    unsure = {one.rule for one in (*examined.unchecked, *examined.sampled)}
+    checked = [rule.id for rule in plan.rules if rule.id not in unsure]
+    return record_run(fleet, tenant, examined.findings, at=at, checked=checked)
+
+
+def _set_apart_muted(
+    fleet: Fleet, tenant: Tenant, examined: Examined, at: datetime
+) -> tuple[MutedFinding, ...]:
+    """Take the findings that do not count out of those examined."""
+    if not examined.findings:
+        return ()
+    with fleet.control.transaction() as connection:
+        mutes = in_force(connection, [tenant.id], at)[tenant.id]
+    muted: list[MutedFinding] = []
+    counting: list[Finding] = []
+    for one in examined.findings:
+        held = next((mute for mute in mutes if mute.covers(one.key, one.rule, one.severity)), None)
+        if held is None:
+            counting.append(one)
+        else:
+            muted.append(
+                MutedFinding(
+                    one.key, one.rule, one.level, one.severity, one.dataset, one.subject, one.message,
+                    one.count, held.reason, held.muted_by, held.until,
+                )
+            )  # fmt: skip
+    examined.findings = counting
+    return tuple(muted)
 
 
 def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Examined:

@@ -22,6 +22,7 @@ def document(message: str = "No title.") -> dict[str, Any]:
         "tenant": "acme",
         "started_at": "2026-01-02T03:04:05.678+00:00",
         "findings": [{**found, "count": 1200, "sample": ["track_id=7"], "remediation": "Write one."}],
+        "muted": [],
         "unchecked": [{"rule": "data.blind", "reason": "tracks has no rows."}],
     }
 

@@ -192,7 +192,7 @@ def test_html_shows_evil_text_as_text_and_allows_nothing_to_run(report: Validati
 def test_markdown_keeps_evil_text_in_its_cell(report: ValidationReport) -> None:
     text = markdown(replace(report, findings=(finding(message=EVIL),)))
     (line,) = [line for line in text.splitlines() if "alert" in line]
-    assert len(re.findall(r"(?<!\\)\|", line)) == 7
+    assert len(re.findall(r"(?<!\\)\|", line)) == 8
     assert "<script" not in text and "\\`code\\`" in line and "\\[link\\]" in line
 
 

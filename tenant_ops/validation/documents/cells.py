@@ -6,12 +6,15 @@ Here: words and numbers. Not here: how a format writes them (`markdown.py`, `htm
 from collections.abc import Sequence
 
 from tenant_ops.validation.report import Finding, Outcome, ValidationReport
+from tenant_ops.validation.tracking.states import MendedFinding, MutedFinding
 
 Cells = Sequence[str]
 
 LEVEL_HEAD = ("level", "score", "rules", "checked", "failed", "worst")
 DATASET_HEAD = ("dataset", "score", "rules", "checked", "failed", "worst", "rows")
-FINDING_HEAD = ("severity", "rule", "count", "message", "rows", "what to do")
+FINDING_HEAD = ("severity", "rule", "count", "message", "rows", "since", "what to do")
+MUTED_HEAD = ("severity", "finding", "count", "message", "why muted", "by", "until")
+MENDED_HEAD = ("severity", "finding", "message", "since")
 FIX_HEAD = ("rule", "dataset", "rows", "outcome")
 UNCHECKED_HEAD = ("reason", "rules", "for example")
 
@@ -35,8 +38,28 @@ def finding_cells(finding: Finding) -> Cells:
     """Of a finding."""
     return (
         *(finding.severity, finding.rule, f"{finding.count:,}", finding.message),
-        *("; ".join(finding.sample), finding.remediation),
+        *("; ".join(finding.sample), since(finding), finding.remediation),
     )
+
+
+def muted_cells(one: MutedFinding) -> Cells:
+    """Of a finding that does not count."""
+    until = f"{one.until:%Y-%m-%d %H:%M}" if one.until else "lifted"
+    return (one.severity, one.key, f"{one.count:,}", one.message, one.reason, one.muted_by, until)
+
+
+def mended_cells(one: MendedFinding) -> Cells:
+    """Of a finding that is over."""
+    return (one.severity, one.key, one.message, f"{one.since:%Y-%m-%d %H:%M}")
+
+
+def since(finding: Finding) -> str:
+    """Since when a finding is open: `new`, a day, or a day and how often it came back."""
+    if finding.seen is None:
+        return ""
+    day = "new" if finding.seen.new else f"{finding.seen.since:%Y-%m-%d %H:%M}"
+    times = finding.seen.reopened
+    return f"{day}, back for the {times + 1}. time" if times else day
 
 
 def fix_cells(report: ValidationReport) -> list[Cells]:
@@ -59,9 +82,12 @@ def score(value: int | None) -> str:
     return "unknown" if value is None else f"{value} of 100"
 
 
-def coverage(report: ValidationReport) -> str:
-    """In words."""
-    return f"{report.coverage:.0%} of the rules could be checked"
+def told(report: ValidationReport) -> str:
+    """How much could be checked, and the score of the validation before where there was one, in words."""
+    known = f"{report.coverage:.0%} of the rules could be checked."
+    if report.previous is None:
+        return known
+    return f"{known} Score on {report.previous.at:%Y-%m-%d %H:%M}: {score(report.previous.score)}."
 
 
 def grade(value: int | None) -> str:

@@ -16,14 +16,18 @@ from tenant_ops.validation.documents.cells import (
     FINDING_HEAD,
     FIX_HEAD,
     LEVEL_HEAD,
+    MENDED_HEAD,
+    MUTED_HEAD,
     UNCHECKED_HEAD,
     Cells,
     concerned,
-    coverage,
     dataset_cells,
     finding_cells,
     fix_cells,
     level_cells,
+    mended_cells,
+    muted_cells,
+    told,
     unchecked_cells,
 )
 from tenant_ops.validation.documents.charts import gauge, level_bars, severity_bars
@@ -32,7 +36,7 @@ from tenant_ops.validation.report import ValidationReport
 
 def html(report: ValidationReport) -> str:
     """The report as one HTML page that loads nothing and prints well."""
-    made = f"Version {escape(report.version or 'none')}, {escape(report.started_at)}, {coverage(report)}."
+    made = f"Version {escape(report.version or 'none')}, {escape(report.started_at)}, {told(report)}"
     body = [
         f"<h1>Validation of {escape(report.tenant)}</h1>",
         f'<div class="charts">{gauge(report.score)}{level_bars(report.levels)}'
@@ -41,6 +45,8 @@ def html(report: ValidationReport) -> str:
         _html_table("Levels", LEVEL_HEAD, map(level_cells, report.levels)),
         _html_table("Findings", FINDING_HEAD, map(finding_cells, report.findings)),
         _html_table("Why this score", ("lost",), [(line,) for line in report.explanation]),
+        _html_table("Mended since", MENDED_HEAD, map(mended_cells, report.mended)),
+        _html_table("Muted", MUTED_HEAD, map(muted_cells, report.muted)),
         _html_table("Fixes", FIX_HEAD, fix_cells(report)),
         _html_table("Datasets", DATASET_HEAD, map(dataset_cells, concerned(report))),
         _html_table("Not checked", UNCHECKED_HEAD, unchecked_cells(report)),

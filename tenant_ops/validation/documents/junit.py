@@ -15,8 +15,9 @@ Validated = tuple[Sequence[Rule], Mapping[str, Any]]
 def junit(results: Iterable[Validated]) -> str:
     """One JUnit document of validated tenants.
 
-    A rule that found something is a failure, one that could not be checked is skipped with the reason, one
-    that stands is passed. Names are rule ids, which stay, so that a build server can follow a case over time.
+    A rule that found something is a failure, one that could not be checked, or is muted, is skipped with the
+    reason, one that stands is passed. Names are rule ids, which stay: a build server can follow a case
+    over time.
 
     Args:
         results: For each tenant its planned rules, and its report as a document (`as_document`); a document
@@ -43,7 +44,8 @@ def junit(results: Iterable[Validated]) -> str:
 
 def _suite(root: ElementTree.Element, name: str, rules: Sequence[Rule], document: Mapping[str, Any]) -> None:
     suite = ElementTree.SubElement(root, "testsuite", name=name, timestamp=_xml(document["started_at"])[:19])
-    unchecked = {one["rule"]: one["reason"] for one in document["unchecked"]}
+    skipped = {one["rule"]: one["reason"] for one in document["unchecked"]}
+    skipped |= {one["rule"]: f"Muted: {one['reason']}" for one in document["muted"]}
     for rule in rules:
         case = ElementTree.SubElement(
             suite, "testcase", classname=f"{name}.{rule.dataset or 'tenant'}", name=rule.id
@@ -52,8 +54,8 @@ def _suite(root: ElementTree.Element, name: str, rules: Sequence[Rule], document
             severity, message = found[0]["severity"], found[0]["message"]
             failure = ElementTree.SubElement(case, "failure", type=severity, message=_xml(message))
             failure.text = _xml("\n".join(map(_told, found)))
-        elif rule.id in unchecked:
-            ElementTree.SubElement(case, "skipped", message=_xml(unchecked[rule.id]))
+        elif rule.id in skipped:
+            ElementTree.SubElement(case, "skipped", message=_xml(skipped[rule.id]))
     _count(suite)
 
 

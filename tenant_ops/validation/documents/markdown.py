@@ -10,15 +10,19 @@ from tenant_ops.validation.documents.cells import (
     FINDING_HEAD,
     FIX_HEAD,
     LEVEL_HEAD,
+    MENDED_HEAD,
+    MUTED_HEAD,
     UNCHECKED_HEAD,
     Cells,
     concerned,
-    coverage,
     dataset_cells,
     finding_cells,
     fix_cells,
     level_cells,
+    mended_cells,
+    muted_cells,
     score,
+    told,
     unchecked_cells,
 )
 from tenant_ops.validation.report import ValidationReport
@@ -29,7 +33,7 @@ def markdown(report: ValidationReport) -> str:
     lines = [
         f"# Validation of {_md(report.tenant)}: {score(report.score)}",
         "",
-        f"Version {_md(report.version or 'none')}, {_md(report.started_at)}, {coverage(report)}.",
+        f"Version {_md(report.version or 'none')}, {_md(report.started_at)}, {told(report)}",
         "",
         *_md_table(LEVEL_HEAD, map(level_cells, report.levels)),
         "",
@@ -39,6 +43,10 @@ def markdown(report: ValidationReport) -> str:
         lines += ["## Why this score", "", *(f"* {_md(line)}" for line in report.explanation), ""]
     else:
         lines += ["Nothing was found.", ""]
+    if report.mended:
+        lines += ["## Mended since", "", *_md_table(MENDED_HEAD, map(mended_cells, report.mended)), ""]
+    if report.muted:
+        lines += ["## Muted", "", *_md_table(MUTED_HEAD, map(muted_cells, report.muted)), ""]
     if report.fixes:
         lines += ["## Fixes", "", *_md_table(FIX_HEAD, fix_cells(report)), ""]
     lines += ["## Datasets", "", *_md_table(DATASET_HEAD, map(dataset_cells, concerned(report))), ""]

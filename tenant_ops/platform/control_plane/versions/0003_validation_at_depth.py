@@ -1,4 +1,4 @@
-"""Validation at depth: what samples of tables showed, so that unchanged ones are not read again."""
+"""Validation at depth: findings over time, and what samples of tables showed, not to be read again."""
 
 from alembic import op
 
@@ -16,8 +16,43 @@ CREATE TABLE tenant_ops.value_survey (
 );
 """
 
-SECTIONS = (SURVEYS,)
-TABLES = ("value_survey",)
+FINDINGS = """
+-- One row per problem of a tenant, from when it is first seen on; resolved ones are kept for a while.
+CREATE TABLE tenant_ops.finding (
+    tenant_id       uuid NOT NULL REFERENCES tenant_ops.tenant,
+    key             text NOT NULL,
+    rule            text NOT NULL,
+    level           text NOT NULL,
+    severity        text NOT NULL CHECK (severity IN ('critical', 'error', 'warning', 'info')),
+    dataset         text,
+    subject         text NOT NULL,
+    message         text NOT NULL,
+    count           bigint NOT NULL,
+    first_seen_at   timestamptz NOT NULL,
+    since           timestamptz NOT NULL,
+    last_seen_at    timestamptz NOT NULL,
+    resolved_at     timestamptz,
+    reopened        integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, key),
+    CHECK (first_seen_at <= since AND since <= last_seen_at)
+);
+-- A decision that findings do not count; without a tenant it is for all of them.
+CREATE TABLE tenant_ops.finding_mute (
+    mute_id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id       uuid REFERENCES tenant_ops.tenant,
+    pattern         text NOT NULL,
+    reason          text NOT NULL,
+    muted_by        text NOT NULL,
+    muted_at        timestamptz NOT NULL,
+    until           timestamptz,
+    lifted_at       timestamptz,
+    lifted_by       text
+);
+CREATE INDEX finding_mute_tenant ON tenant_ops.finding_mute (tenant_id) WHERE lifted_at IS NULL;
+"""
+
+SECTIONS = (SURVEYS, FINDINGS)
+TABLES = ("value_survey", "finding", "finding_mute")
 
 
 def upgrade() -> None:
