@@ -11,7 +11,7 @@ ones. Where fewer than half of the rules could be checked and nothing was found,
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
 
@@ -81,7 +81,7 @@ class Finding:
     remediation: str
     fixable: bool = False
     estimate: Estimate | None = None
-    seen: Seen | None = None
+    seen: Seen | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

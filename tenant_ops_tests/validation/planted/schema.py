@@ -73,6 +73,9 @@ SCHEMA = {
     ),
     "an unusable index": (
         ["UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'artists_name_idx'::regclass"],
-        {"schema.index/artists.artists_name_idx": 1},
+        {
+            "schema.index/artists.artists_name_idx": 1,
+            "performance.invalid_index/artists.artists_name_idx": 1,
+        },
     ),
 }
