@@ -1,11 +1,11 @@
-"""Faults planted one by one in a sound tenant: each is found by its rule with its rows, and no other is."""
+"""Faults planted in a sound tenant, one by one and sixty together: their rules find them, with their rows."""
 
 import pytest
 
 from tenant_ops.tenants import Fleet, Tenant
 from tenant_ops.validation import Finding
 from tenant_ops_tests.validation.conftest import NEIGHBOUR, Spoiled, examined, named
-from tenant_ops_tests.validation.planted import PLANTED
+from tenant_ops_tests.validation.planted import PLANTED, SIDE_BY_SIDE
 
 CASES = [
     pytest.param(statements, expected, id=f"{level}: {name}")
@@ -32,3 +32,22 @@ def test_a_planted_fault_is_found_and_nothing_else(
     neighbour = fleet.registry.get(NEIGHBOUR)
     wanted = {named(key, tenant, neighbour).as_string(): count for key, count in expected.items()}
     assert by_key(spoiled(*statements)) == wanted
+
+
+def test_sixty_faults_are_all_found_together_and_nothing_else(
+    spoiled: Spoiled, sound: tuple[Fleet, Tenant]
+) -> None:
+    fleet, tenant = sound
+    neighbour = fleet.registry.get(NEIGHBOUR)
+    # Each is planted as if it were alone: as whoever runs this, in the tenant's schema.
+    again = ["RESET ROLE", "SET search_path TO $schema"]
+    faults = [PLANTED[level][name] for level, names in SIDE_BY_SIDE.items() for name in names]
+    assert {level: len(names) for level, names in SIDE_BY_SIDE.items()} == dict.fromkeys(PLANTED, 12)
+    found = spoiled(*(one for statements, _ in faults for one in (*again, *statements)), *again)
+    wanted = {
+        named(key, tenant, neighbour).as_string(): count
+        for _, expected in faults
+        for key, count in expected.items()
+    }
+    assert by_key(found) == wanted
+    assert {finding.level for finding in found} == set(PLANTED)
