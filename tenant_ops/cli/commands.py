@@ -18,6 +18,7 @@ from tenant_ops.cli import (
     backup_stores,
     backups,
     desk,
+    drift,
     findings,
     fixes,
     fixtures,
@@ -64,6 +65,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(rules.app, name="rules")
 app.add_typer(fixes.app, name="fixes")
 app.add_typer(findings.app, name="findings")
+app.command("drift")(drift.drift)
 app.command("load-fixtures")(loading.load_fixtures)
 app.command("demo")(desk.demo)
 app.command("dev")(desk.dev)

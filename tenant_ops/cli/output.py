@@ -145,6 +145,9 @@ def _notes(operation: str, body: Mapping[str, Any]) -> Iterator[str]:
 def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, title: str) -> None:
     """Rows under the given columns; numbers to the right, with thousands set apart."""
     rows = list(rows)
+    if not rows:  # a table without columns prints nothing, its title neither
+        STDOUT.print(title)
+        return
     shown = [name for name in columns if any(row.get(name) if name in RARE else name in row for row in rows)]
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in shown:
