@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from tenant_ops.datasets import Catalog
 from tenant_ops.datasets.structure import Part, expected_structure, live_structure
 from tenant_ops.tenants import Fleet, Tenant
+from tenant_ops.validation.profiles.values import DatasetProfile, Profile
 
 T = TypeVar("T")
 Reader = Callable[[psycopg.Connection, Sequence[Tenant]], Mapping[UUID, T]]
@@ -74,6 +75,8 @@ class Background:
         batch: The tenants it is examined with, if any.
         surveys: What samples of its tables showed when they were taken last, by table.
         surveyed: The same of samples taken now, to be kept.
+        profiles: What its data looked like on earlier days, the oldest first, where it is compared.
+        profiled: What it looks like now, to be kept.
     """
 
     tenant: Tenant
@@ -85,6 +88,8 @@ class Background:
     batch: Batch | None = None
     surveys: Mapping[str, Any] = field(default_factory=dict)
     surveyed: dict[str, Any] = field(default_factory=dict)
+    profiles: tuple[Profile, ...] = ()
+    profiled: dict[str, DatasetProfile] = field(default_factory=dict)
 
     @classmethod
     def gather(cls, fleet: Fleet, tenant: Tenant) -> "Background":

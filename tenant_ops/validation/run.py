@@ -15,6 +15,8 @@ from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.examination import Examined, examine
 from tenant_ops.validation.fixing import execute_fixes, plan_fixes
 from tenant_ops.validation.own_rules import known_rules
+from tenant_ops.validation.profiles.keeping import keep_profile, read_profiles
+from tenant_ops.validation.profiles.values import Profile
 from tenant_ops.validation.report import (
     Finding,
     FixReport,
@@ -133,12 +135,16 @@ def _fit(tenant: Tenant, plan: ValidationPlan) -> Tenant:
 def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> ValidationReport:
     started_at, clock = fleet.clock(), perf_counter()
     tenant = background.tenant
+    background = _with_past(fleet, plan, background)
     examined = _examine(fleet, background, plan)
     fixes: FixReport | None = None
     if plan.auto_fix:
         fixes = execute_fixes(fleet, plan, plan_fixes(fleet, plan, examined.findings))
         if any(step.done for step in fixes.outcomes):
-            examined = _examine(fleet, Background.gather(fleet, tenant), plan)
+            background = _with_past(fleet, plan, Background.gather(fleet, tenant))
+            examined = _examine(fleet, background, plan)
+    if background.profiled:
+        keep_profile(fleet, tenant, Profile(background.now, background.profiled))
     recorded = _record(fleet, tenant, plan, examined, started_at)
     muted = _set_apart_muted(fleet, tenant, examined, started_at)
     levels = _level_outcomes(plan, examined)
@@ -195,6 +201,13 @@ def _set_apart_muted(
             )  # fmt: skip
     examined.findings = counting
     return tuple(muted)
+
+
+def _with_past(fleet: Fleet, plan: ValidationPlan, background: Background) -> Background:
+    """What the data looked like before, where the plan has rules that compare with it."""
+    if "data" not in plan.types:
+        return background
+    return replace(background, profiles=read_profiles(fleet, background.tenant))
 
 
 def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Examined:

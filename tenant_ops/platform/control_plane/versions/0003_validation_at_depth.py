@@ -51,8 +51,18 @@ CREATE TABLE tenant_ops.finding_mute (
 CREATE INDEX finding_mute_tenant ON tenant_ops.finding_mute (tenant_id) WHERE lifted_at IS NULL;
 """
 
-SECTIONS = (SURVEYS, FINDINGS)
-TABLES = ("value_survey", "finding", "finding_mute")
+PROFILES = """
+-- What a tenant's data looked like on a day, by dataset: counts, means and times, no personal data.
+CREATE TABLE tenant_ops.data_profile (
+    tenant_id       uuid NOT NULL REFERENCES tenant_ops.tenant,
+    taken_at        timestamptz NOT NULL,
+    datasets        jsonb NOT NULL,
+    PRIMARY KEY (tenant_id, taken_at)
+);
+"""
+
+SECTIONS = (SURVEYS, FINDINGS, PROFILES)
+TABLES = ("value_survey", "finding", "finding_mute", "data_profile")
 
 
 def upgrade() -> None:
