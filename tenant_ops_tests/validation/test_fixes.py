@@ -177,6 +177,9 @@ def test_stale_statistics_and_dead_rows_are_found_and_statistics_are_taken(
     _, report = examine(fleet, tenant)
     found = {finding.key: finding.message for finding in report.findings}
     assert found == {
+        "performance.autovacuum_off/artists": (
+            "Autovacuum is switched off for artists: nobody frees its rows or keeps its statistics."
+        ),
         "performance.dead_rows/artists": "artists holds 2,000 dead rows beside 1,000 live ones.",
         "performance.stale_statistics/artists": (
             "5,000 rows of artists changed since its statistics were taken."

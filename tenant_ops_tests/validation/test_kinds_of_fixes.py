@@ -1,6 +1,5 @@
 """Safe fixes beyond texts, rules of other datasets, and backups: each with a tenant of its own."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,10 +10,7 @@ from tenant_ops.datasets import Catalog, Column, Dataset
 from tenant_ops.platform.settings import Settings
 from tenant_ops.tenants import Fleet, Tenant, provision
 from tenant_ops.validation import (
-    AdvanceSequence,
-    Evidence,
     Rows,
-    Sighting,
     execute_fixes,
     find_fixes,
     list_fixes,
@@ -41,16 +37,6 @@ NOTES = Catalog(
         ),
     ),
 )
-
-
-@rule(level="performance", severity="error", remediation="Apply its fix.", fix=AdvanceSequence())
-def tickets_can_be_issued(evidence: Evidence) -> Iterator[Sighting]:
-    """The next ticket has a number of its own."""
-    row = evidence.connection.execute(
-        "SELECT max(number) > (SELECT last_value FROM tickets_number_seq) FROM tickets"
-    ).fetchone()
-    if row and row[0]:
-        yield Sighting("tickets.number", "The sequence of tickets is behind.")
 
 
 @rule(level="business", severity="error", dataset="playlists", needs=("artists",), remediation="None.")
@@ -96,11 +82,9 @@ def test_a_sequence_moves_past_its_column(fleet: Fleet, tenant: Tenant) -> None:
     with fleet.session(tenant) as connection:
         connection.execute("CREATE TABLE tickets (number serial PRIMARY KEY, what text)")
         connection.execute("INSERT INTO tickets VALUES (41, 'loaded'), (1, 'first')")
-    plan = plan_validation(fleet, tenant, types=["performance"], rules=[tickets_can_be_issued])
+    plan = plan_validation(fleet, tenant, types=["performance"])
     fixes = find_fixes(fleet, plan)
-    assert [(step.rule, step.undoable) for step in fixes.steps] == [
-        ("performance.tickets_can_be_issued", False)
-    ]
+    assert [(step.rule, step.undoable) for step in fixes.steps] == [("performance.sequence_behind", False)]
     report = execute_fixes(fleet, plan, fixes)
     assert (report.outcomes[0].done, report.fix_id) == (True, None)
     with fleet.session(tenant) as connection:
