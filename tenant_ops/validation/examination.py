@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 
 import psycopg
 
+from tenant_ops.backups.journal import ChangedRows
 from tenant_ops.datasets import Dataset
 from tenant_ops.platform.errors import NotAvailable, OperationFailed, first_line
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.guard import Unusable
+from tenant_ops.validation.incremental import Since
 from tenant_ops.validation.report import Finding, Unchecked
 from tenant_ops.validation.rules import Frame, Joined, Look, Rows, Rule, Where
 from tenant_ops.validation.samples import name_row
@@ -47,6 +49,8 @@ class Examined:
         rows: Rows of each dataset, where all were counted.
         vouched: Rules the server vouches for.
         sampled: Rules of which a part of the rows was checked, and found sound.
+        stood: Rules that hold because nothing they read has changed since they did.
+        partly: Rules checked on the rows that changed since they held.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -54,6 +58,8 @@ class Examined:
     rows: dict[str, int] = field(default_factory=dict)
     vouched: list[str] = field(default_factory=list)
     sampled: list[Sampled] = field(default_factory=list)
+    stood: list[str] = field(default_factory=list)
+    partly: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,17 @@ class Manner:
         samples: Most rows named per finding.
         trust_constraints: Whether rules that a sound constraint makes hold are taken to hold.
         sampling: When a part of a table is read; None: never.
+        since: What changed since rules were kept; None: all rows are read.
     """
 
     samples: int
     trust_constraints: bool = True
     sampling: Sampling | None = None
+    since: Since | None = None
+
+    def among(self, dataset: str) -> ChangedRows | None:
+        """The rows of a dataset that changed since."""
+        return self.since.changed.get(dataset) if self.since else None
 
 
 def examine(
@@ -79,6 +91,7 @@ def examine(
     into: Examined,
     trust_constraints: bool = True,
     sampling: Sampling | None = None,
+    since: Since | None = None,
 ) -> None:
     """Check the rules on the tenant, adding what they find.
 
@@ -89,32 +102,17 @@ def examine(
         into: What is added to.
         trust_constraints: Whether rules that a sound constraint makes hold are taken to hold.
         sampling: When a part of a table is read; None: never.
+        since: What changed since rules were kept; None: all rows are read.
     """
-    manner = Manner(samples, trust_constraints, sampling)
-    facts: dict[str, TableFacts] = {}
-    shared: dict[tuple[str, type], list[Rule]] = {}
-    others: deque[Rule] = deque()
-    held: list[Rule] = []
-    for rule in rules:
-        if rule.dataset and (rule.held_by or sampling) and rule.dataset not in facts:
-            facts[rule.dataset] = read_table_facts(evidence, rule.dataset)
-        if (
-            trust_constraints
-            and rule.held_by
-            and rule.dataset
-            and vouched(evidence, rule, facts[rule.dataset])
-        ):
-            held.append(rule)
-            shared.setdefault((rule.dataset, Where), [])  # its rows are counted
-        elif isinstance(rule.find, Where | Joined):
-            shared.setdefault((rule.dataset or "", type(rule.find)), []).append(rule)
-        else:
-            others.append(rule)
-    parts = {name: sampling.of(fact.rows) if sampling else None for name, fact in facts.items()}
-    for (name, _), same_table in shared.items():
-        _scan(evidence, evidence.catalog[name], same_table, manner, parts.get(name), into)
-    for rule in held:
+    manner = Manner(samples, trust_constraints, sampling, since)
+    work = _divided(evidence, rules, manner, into)
+    for (name, _), same_table in work.scanned.items():
+        _scan(evidence, evidence.catalog[name], same_table, manner, work.parts.get(name), into)
+    for name, same_table in work.changed.items():
+        _scan(evidence, evidence.catalog[name], same_table, manner, None, into, among=manner.among(name))
+    for rule in work.held:
         _hold(evidence, rule, into)
+    others = deque(work.others)
     while others:
         # One savepoint for all of them: each round trip counts for a thousand tenants. After an error, which
         # loses no finding made so far, the next savepoint begins with the rule after it.
@@ -122,13 +120,50 @@ def examine(
             with evidence.connection.transaction():
                 while others:
                     try:
-                        _examine_one(evidence, others[0], manner, parts.get(others[0].dataset or ""), into)
+                        part = work.parts.get(others[0].dataset or "")
+                        _examine_one(evidence, others[0], manner, part, into)
                     except (NotAvailable, Unusable) as error:
                         _leave_out(others[0], str(error), into)
                     others.popleft()
         except psycopg.Error as error:
             _must_be_connected(evidence, error)
             _leave_out(others.popleft(), _reason(error), into)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Rules by how they are checked, and the part of each table that is read."""
+
+    scanned: dict[tuple[str, type], list[Rule]] = field(default_factory=dict)
+    changed: dict[str, list[Rule]] = field(default_factory=dict)
+    held: list[Rule] = field(default_factory=list)
+    others: list[Rule] = field(default_factory=list)
+    parts: dict[str, Sample | None] = field(default_factory=dict)
+
+
+def _divided(evidence: Evidence, rules: Iterable[Rule], manner: Manner, into: Examined) -> _Work:
+    work = _Work()
+    facts: dict[str, TableFacts] = {}
+    for rule in rules:
+        scope = manner.since.scope(evidence, rule) if manner.since else "whole"
+        name = rule.dataset or ""
+        if scope == "none":
+            into.stood.append(rule.id)
+            continue
+        if scope == "changed":
+            work.changed.setdefault(name, []).append(rule)
+            continue
+        if name and (rule.held_by or manner.sampling) and name not in facts:
+            facts[name] = read_table_facts(evidence, name)
+            work.parts[name] = manner.sampling.of(facts[name].rows) if manner.sampling else None
+        if manner.trust_constraints and rule.held_by and name and vouched(evidence, rule, facts[name]):
+            work.held.append(rule)
+            work.scanned.setdefault((name, Where), [])  # its rows are counted
+        elif isinstance(rule.find, Where | Joined):
+            work.scanned.setdefault((name, type(rule.find)), []).append(rule)
+        else:
+            work.others.append(rule)
+    return work
 
 
 def _scan(
@@ -138,14 +173,15 @@ def _scan(
     manner: Manner,
     part: Sample | None,
     into: Examined,
+    among: ChangedRows | None = None,
 ) -> None:
     def look() -> tuple[int, list[tuple[Rule, BadRows]]]:
-        rows, *counts = count_rows(evidence, dataset, rules, part)
+        rows, *counts = count_rows(evidence, dataset, rules, part, among)
         broken = [(rule, count) for rule, count in zip(rules, counts, strict=True) if count]
         if part:
             return rows, [(rule, bad_rows(evidence, rule, manner.samples, part)) for rule, _ in broken]
         return rows, [
-            (rule, BadRows(count, bad_keys(evidence, dataset, rule, manner.samples)))
+            (rule, BadRows(count, bad_keys(evidence, dataset, rule, manner.samples, among)))
             for rule, count in broken
         ]
 
@@ -159,13 +195,15 @@ def _scan(
         alone = len(rules) > 1 and not isinstance(error, psycopg.OperationalError)
         for rule in rules:
             if alone:
-                _scan(evidence, dataset, [rule], manner, part, into)
+                _scan(evidence, dataset, [rule], manner, part, into, among)
             else:
                 _leave_out(rule, _reason(error), into)
         return
-    if part is None:
+    if among is not None:
+        into.partly += [rule.id for rule in rules]
+    elif part is None:
         into.rows[dataset.name] = rows
-    if rows == 0:
+    if rows == 0 and among is None:
         for rule in rules:
             _leave_out(rule, NO_SAMPLE if part else NO_ROWS, into)
         return

@@ -41,6 +41,8 @@ class ValidationPlan:
         samples: Most keys named per finding.
         trust_constraints: Whether rules that a sound constraint makes hold are taken to hold.
         sampling: When a part of a table is read; None: never.
+        incremental: Whether rules the tenant kept at the last such validation are checked on what changed
+            since.
     """
 
     tenant: str
@@ -53,6 +55,28 @@ class ValidationPlan:
     samples: int
     trust_constraints: bool = True
     sampling: Sampling | None = None
+    incremental: bool = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What an incremental validation did not read again.
+
+    Attributes:
+        since: The moment it went on from; None: it read everything, for the reason.
+        reason: Why it read everything; empty when it did not.
+        stood: Rules whose tables did not change, which therefore still hold.
+        partly: Rules checked on the rows that changed.
+        whole: Rules checked on all rows.
+        changed: Entries of the journal since, by table.
+    """
+
+    since: str | None
+    reason: str = ""
+    stood: int = 0
+    partly: int = 0
+    whole: int = 0
+    changed: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -257,6 +281,7 @@ class ValidationReport:
         muted: What is there and does not count, by whose decision.
         mended: What the validation before had, and this one looked for and did not see.
         previous: The validation before, where one was stored.
+        saved: What was not read again, when the validation was to be incremental.
         schema: Names the form of this document; it changes when a reader would have to.
     """
 
@@ -277,6 +302,7 @@ class ValidationReport:
     muted: tuple[MutedFinding, ...] = ()
     mended: tuple[MendedFinding, ...] = ()
     previous: Previous | None = None
+    saved: Saved | None = None
     schema: str = SCHEMA
 
     def found(self, *severities: Severity) -> tuple[Finding, ...]:

@@ -14,6 +14,7 @@ from tenant_ops.tenants import Fleet, State, Tenant
 from tenant_ops.validation.evidence import Background, Evidence
 from tenant_ops.validation.examination import Examined, examine
 from tenant_ops.validation.fixing import execute_fixes, plan_fixes
+from tenant_ops.validation.incremental import Since, go_on, kept_rules, remember
 from tenant_ops.validation.own_rules import known_rules
 from tenant_ops.validation.profiles.keeping import keep_profile, read_profiles
 from tenant_ops.validation.profiles.values import Profile
@@ -50,6 +51,7 @@ def plan_validation(
     samples: int = SAMPLES,
     trust_constraints: bool = True,
     sampling: Sampling | None = HUGE_TABLES,
+    incremental: bool = False,
 ) -> ValidationPlan:
     """Look at which rules would be checked on the tenant, changing nothing.
 
@@ -65,6 +67,8 @@ def plan_validation(
         trust_constraints: Whether a NOT NULL, CHECK or unique constraint that is sound is believed, or its
             rows are read all the same (`vouching.py`). Foreign keys are never believed.
         sampling: When a part of a table is read (`sampling.py`); None: never.
+        incremental: Whether rules the tenant kept at the last such validation are checked on what its
+            journal says changed since (`incremental.py`).
 
     Raises:
         InputError: a level is unknown, a module of rules cannot be used, or a rule of it; see `known_rules`.
@@ -82,6 +86,7 @@ def plan_validation(
         samples=samples,
         trust_constraints=trust_constraints,
         sampling=sampling,
+        incremental=incremental,
     )
 
 
@@ -136,13 +141,16 @@ def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> Val
     started_at, clock = fleet.clock(), perf_counter()
     tenant = background.tenant
     background = _with_past(fleet, plan, background)
-    examined = _examine(fleet, background, plan)
+    going_on = go_on(fleet, tenant) if plan.incremental else None
+    examined = _examine(fleet, background, plan, going_on.since if going_on else None)
     fixes: FixReport | None = None
     if plan.auto_fix:
         fixes = execute_fixes(fleet, plan, plan_fixes(fleet, plan, examined.findings))
         if any(step.done for step in fixes.outcomes):
             background = _with_past(fleet, plan, Background.gather(fleet, tenant))
             examined = _examine(fleet, background, plan)
+    if going_on:
+        remember(fleet, tenant, going_on, kept_rules(background, plan.rules, examined))
     if background.profiled:
         keep_profile(fleet, tenant, Profile(background.now, background.profiled))
     recorded = _record(fleet, tenant, plan, examined, started_at)
@@ -168,6 +176,7 @@ def _validate(fleet: Fleet, plan: ValidationPlan, background: Background) -> Val
         muted=muted,
         mended=recorded.mended,
         previous=recorded.previous,
+        saved=going_on.told(examined, plan.rules) if going_on else None,
     )
 
 
@@ -210,7 +219,9 @@ def _with_past(fleet: Fleet, plan: ValidationPlan, background: Background) -> Ba
     return replace(background, profiles=read_profiles(fleet, background.tenant))
 
 
-def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Examined:
+def _examine(
+    fleet: Fleet, background: Background, plan: ValidationPlan, since: Since | None = None
+) -> Examined:
     tenant = background.tenant
     examined = Examined()
     groups: dict[tuple[str, str | None], list[Rule]] = {}
@@ -227,6 +238,7 @@ def _examine(fleet: Fleet, background: Background, plan: ValidationPlan) -> Exam
                 into=examined,
                 trust_constraints=plan.trust_constraints,
                 sampling=plan.sampling,
+                since=since,
             )
     background.keep_surveys(fleet)
     return examined

@@ -10,6 +10,7 @@ from typing import Any
 
 from psycopg import sql
 
+from tenant_ops.backups.journal import ChangedRows
 from tenant_ops.datasets import Dataset
 from tenant_ops.validation.evidence import Evidence
 from tenant_ops.validation.joining import joined_tables
@@ -35,22 +36,36 @@ class BadRows:
 
 
 def count_rows(
-    evidence: Evidence, dataset: Dataset, rules: Sequence[Rule], sample: Sample | None = None
+    evidence: Evidence,
+    dataset: Dataset,
+    rules: Sequence[Rule],
+    sample: Sample | None = None,
+    among: ChangedRows | None = None,
 ) -> list[int]:
-    """Rows of the table, then for each `Where` or `Joined` rule the rows that break it, in one scan."""
+    """Rows of the table, then for each `Where` or `Joined` rule the rows that break it, in one scan.
+
+    Args:
+        evidence: The tenant.
+        dataset: The table.
+        rules: Which.
+        sample: The part of the table that is read; None: all of it.
+        among: The rows that are read; None, or without a query: all.
+    """
     conditions = [rule.find.condition for rule in rules if isinstance(rule.find, Where | Joined)]
     query = sql.SQL("SELECT count(*) {} FROM {}").format(
         sql.SQL("").join(
             sql.SQL(", count(*) FILTER (WHERE {})").format(trusted(condition)) for condition in conditions
         ),
-        _tables(evidence, dataset, rules, sample),
+        _tables(evidence, dataset, rules, sample, among),
     )
     row = evidence.connection.execute(query, _parameters(evidence, sample)).fetchone()
     assert row is not None
     return list(row)
 
 
-def bad_keys(evidence: Evidence, dataset: Dataset, rule: Rule, samples: int) -> list[dict[str, Any]]:
+def bad_keys(
+    evidence: Evidence, dataset: Dataset, rule: Rule, samples: int, among: ChangedRows | None = None
+) -> list[dict[str, Any]]:
     """Some of the rows that break a `Where` or `Joined` rule, by key."""
     assert isinstance(rule.find, Where | Joined)
     key = _key(dataset)
@@ -59,7 +74,7 @@ def bad_keys(evidence: Evidence, dataset: Dataset, rule: Rule, samples: int) -> 
         "FROM (SELECT {key} FROM {table} WHERE {condition} ORDER BY {key} LIMIT {limit}) named"
     ).format(
         key=key,
-        table=_tables(evidence, dataset, [rule], None),
+        table=_tables(evidence, dataset, [rule], None, among),
         condition=trusted(rule.find.condition),
         limit=sql.Literal(samples),
     )
@@ -123,14 +138,26 @@ def _key(dataset: Dataset) -> sql.Composed:
 
 
 def _tables(
-    evidence: Evidence, dataset: Dataset, rules: Sequence[Rule], sample: Sample | None
+    evidence: Evidence,
+    dataset: Dataset,
+    rules: Sequence[Rule],
+    sample: Sample | None,
+    among: ChangedRows | None = None,
 ) -> sql.Composable:
     """The table, or the part of it, with the tables its `Joined` rules look at."""
     to = dict.fromkeys(name for rule in rules if isinstance(rule.find, Joined) for name in rule.find.to)
-    return joined_tables(evidence.catalog, dataset, tuple(to), _table(dataset, sample))
+    return joined_tables(evidence.catalog, dataset, tuple(to), _table(dataset, sample, among))
 
 
-def _table(dataset: Dataset, sample: Sample | None) -> sql.Composed:
+def _table(dataset: Dataset, sample: Sample | None, among: ChangedRows | None = None) -> sql.Composed:
+    if among is not None and among.query is not None:
+        return sql.SQL(
+            "(SELECT whole.* FROM {table} whole JOIN ({keys}) changed USING ({key})) AS {table}"
+        ).format(
+            table=sql.Identifier(dataset.name),
+            keys=among.query,
+            key=sql.SQL(", ").join(map(sql.Identifier, among.key)),
+        )
     part = trusted(sample.fill_in(" $sample")) if sample else sql.SQL("")
     return sql.Identifier(dataset.name) + part
 

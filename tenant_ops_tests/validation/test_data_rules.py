@@ -126,9 +126,8 @@ def test_what_a_definition_does_not_say_is_not_asked(sound: Sound) -> None:
         ),
         ("plan_id",),
     )
-    asked = {rule.id for rule in data_rules(Catalog("p", "1.0.0", (plain,)))} - {
-        one.id for one in HISTORY_RULES
-    }
+    rules = data_rules(Catalog("p", "1.0.0", (plain,)))
+    asked = {rule.id for rule in rules} - {rule.id for rule in HISTORY_RULES}
     assert {name.removeprefix("data.plans.") for name in asked} == {
         *("plan_id.filled", "name.filled", "due.filled", "notes.filled", "name.length", "name.blank"),
         *("name.trimmed", "name.encoding", "name.invisible", "name.composed", "due.finite", "primary_key"),

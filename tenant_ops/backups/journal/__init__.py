@@ -7,6 +7,7 @@ what it costs and what it cannot do: `docs/journal.md`.
 
 from tenant_ops.backups.journal.capture import health, install, remove
 from tenant_ops.backups.journal.chain import Anchor, ChainBroken
+from tenant_ops.backups.journal.changes import ChangedRows, changes_since
 from tenant_ops.backups.journal.inspection import Health
 from tenant_ops.backups.journal.replay import ReplayReport, Segment, replay
 from tenant_ops.backups.journal.status import JournalStatus, OpenTransaction, journal_status
@@ -38,6 +39,7 @@ __all__ = [
     "AtTime",
     "BeforeTransaction",
     "ChainBroken",
+    "ChangedRows",
     "FollowedTable",
     "Health",
     "JournalStatus",
@@ -49,6 +51,7 @@ __all__ = [
     "SegmentInfo",
     "Until",
     "WithoutTransaction",
+    "changes_since",
     "foresee_segment",
     "health",
     "install",

@@ -121,7 +121,7 @@ def write_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor, write: Writ
     moment = read_moment(snapshot, tenant)
     check_chain(connection, tenant, since, moment)
     journal = sql.Identifier(tenant.stage_schema, JOURNAL)
-    summary = _summary(connection, tenant, journal, since.snapshot)
+    summary = summary_of(connection, tenant, journal, since.snapshot)
     copied = _changed(connection, moment.health.units, summary.noted)
     count = _Counted(write)
     if summary.entries:
@@ -162,10 +162,10 @@ def foresee_segment(snapshot: Snapshot, tenant: Tenant, since: Anchor) -> tuple[
     connection = snapshot.connection
     check_chain(connection, tenant, since, read_moment(snapshot, tenant))
     journal = sql.Identifier(tenant.stage_schema, JOURNAL)
-    summary = _summary(connection, tenant, journal, since.snapshot)
+    summary = summary_of(connection, tenant, journal, since.snapshot)
     row = connection.execute(
         sql.SQL("SELECT coalesce(sum(octet_length(body) + 50), 0)::bigint FROM {} WHERE {}").format(
-            journal, _unseen(since.snapshot)
+            journal, unseen(since.snapshot)
         )
     ).fetchone()
     assert row is not None
@@ -217,7 +217,7 @@ def prune(fleet: Fleet, tenant: Tenant, oldest: Anchor) -> int:
 
 
 @dataclass(frozen=True)
-class _Summary:
+class Summary:
     """What a look at the entries between two snapshots tells before they are written."""
 
     entries: int
@@ -248,16 +248,23 @@ def _pass_on(connection: psycopg.Connection, query: sql.Composed, count: _Counte
             count(batch)
 
 
-def _unseen(since: str) -> sql.Composed:
+def unseen(since: str) -> sql.Composed:
     """The condition on entries of transactions that a snapshot does not see; the first half is cheap."""
     return sql.SQL("xid >= pg_snapshot_xmin({since}) AND NOT pg_visible_in_snapshot(xid, {since})").format(
         since=sql.Literal(since)
     )
 
 
-def _summary(connection: psycopg.Connection, tenant: Tenant, journal: sql.Identifier, since: str) -> _Summary:
+def summary_of(
+    connection: psycopg.Connection, tenant: Tenant, journal: sql.Identifier, since: str
+) -> Summary:
+    """What the entries that a snapshot does not see amount to.
+
+    Raises:
+        ChainBroken: the journal says that it missed some.
+    """
     kinds = connection.execute(
-        sql.SQL("SELECT DISTINCT op::text, tbl FROM {} WHERE {}").format(journal, _unseen(since))
+        sql.SQL("SELECT DISTINCT op::text, tbl FROM {} WHERE {}").format(journal, unseen(since))
     ).fetchall()
     for op, table in kinds:
         if op in _REFUSED:
@@ -269,12 +276,12 @@ def _summary(connection: psycopg.Connection, tenant: Tenant, journal: sql.Identi
                    coalesce(bool_and({time} IS NOT NULL), false)
             FROM (SELECT xid, count(*) AS entries FROM {journal} WHERE {unseen} GROUP BY xid) AS x
             """
-        ).format(time=_commit_time(known=tells_times(connection)), journal=journal, unseen=_unseen(since))
+        ).format(time=_commit_time(known=tells_times(connection)), journal=journal, unseen=unseen(since))
     ).fetchone()
     assert row is not None
     entries, transactions, times = row
     tables = frozenset(table for _, table in kinds)
-    return _Summary(entries, transactions, times, tables, frozenset(name for op, name in kinds if op == "c"))
+    return Summary(entries, transactions, times, tables, frozenset(name for op, name in kinds if op == "c"))
 
 
 def _commit_time(*, known: bool) -> sql.SQL:
@@ -286,7 +293,7 @@ def _commit_time(*, known: bool) -> sql.SQL:
 def _entries(journal: sql.Identifier, since: str, *, times: bool) -> sql.Composed:
     return sql.SQL(
         "COPY (SELECT seq, xid, {}, tbl, op, body FROM {} WHERE {} ORDER BY seq) TO STDOUT"
-    ).format(_commit_time(known=times), journal, _unseen(since))
+    ).format(_commit_time(known=times), journal, unseen(since))
 
 
 def _whole(snapshot: Snapshot, unit: Unit) -> sql.Composed:

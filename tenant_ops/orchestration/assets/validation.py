@@ -41,6 +41,7 @@ class ValidateConfig(dg.Config):
 
     types: list[str] = Field(default=[], description="Levels to check; empty: all of them.")
     auto_fix: bool = Field(default=False, description="Apply the safe fixes; each can be undone.")
+    incremental: bool = Field(default=False, description="Read again only what the journal says changed.")
     report_folder: str = Field(default="", description="Folder for a report per tenant; empty: none.")
     report_formats: list[str] = Field(default=["html"], description="Of html, md and json.")
 
@@ -73,7 +74,12 @@ def validation_assets(catalog: Catalog, rules: Sequence[Rule | str] = ()) -> lis
 
         def work(tenant: Tenant) -> ValidationReport:
             plan = plan_validation(
-                fleet, tenant, types=config.types or None, rules=rules, auto_fix=config.auto_fix
+                fleet,
+                tenant,
+                types=config.types or None,
+                rules=rules,
+                auto_fix=config.auto_fix,
+                incremental=config.incremental,
             )
             report = execute_validation(fleet, plan)
             if config.report_folder:

@@ -61,8 +61,18 @@ CREATE TABLE tenant_ops.data_profile (
 );
 """
 
-SECTIONS = (SURVEYS, FINDINGS, PROFILES)
-TABLES = ("value_survey", "finding", "finding_mute", "data_profile")
+POSITIONS = """
+-- Where a tenant's journal stood when its data was last validated, and which rules it kept then.
+CREATE TABLE tenant_ops.validation_position (
+    tenant_id       uuid PRIMARY KEY REFERENCES tenant_ops.tenant,
+    anchor          jsonb NOT NULL,
+    kept            jsonb NOT NULL,
+    validated_at    timestamptz NOT NULL
+);
+"""
+
+SECTIONS = (SURVEYS, FINDINGS, PROFILES, POSITIONS)
+TABLES = ("value_survey", "finding", "finding_mute", "data_profile", "validation_position")
 
 
 def upgrade() -> None:
